@@ -1,0 +1,295 @@
+/**
+ * The only verbs that redo has on a page: PostgreSQL's bufpage.c, byte for byte.
+ *
+ * Read path, inside replay. Every function checks the header, offset numbers and lengths that it is about to use and
+ * throws {@linkcode CorruptionError} before it changes anything; none can touch a byte outside the page.
+ *
+ * Source: PostgreSQL src/backend/storage/page/bufpage.c (14-18; the layout that compaction leaves is the one that
+ * PostgreSQL 14 introduced: tuples in reverse line pointer order).
+ *
+ * @module
+ */
+import { CorruptionError } from "../../errors.ts";
+import {
+  BLCKSZ,
+  FirstOffsetNumber,
+  LP_NORMAL,
+  LP_UNUSED,
+  MAXALIGN,
+  type Page,
+  PD_HAS_FREE_LINES,
+  PG_PAGE_LAYOUT_VERSION,
+  SizeOfItemId,
+  SizeOfPageHeaderData,
+} from "../page/page.ts";
+
+/** `MaxHeapTuplesPerPage` for 8 KiB pages. */
+export const MaxHeapTuplesPerPage = 291;
+
+/** `PageInit`: zeroes the page and lays out an empty one with `specialSize` bytes (rounded up to 8) at its end. */
+export function pageInit(page: Page, specialSize: number): void {
+  if (specialSize < 0 || specialSize > BLCKSZ - SizeOfPageHeaderData) {
+    throw new CorruptionError(`Cannot initialise a page with a special space of ${specialSize} bytes`);
+  }
+  page.u32.fill(0);
+  page.lower = SizeOfPageHeaderData;
+  page.upper = BLCKSZ - MAXALIGN(specialSize);
+  page.special = page.upper;
+  page.pagesizeVersion = BLCKSZ | PG_PAGE_LAYOUT_VERSION;
+}
+
+/**
+ * `PageAddItemExtended` with a given offset number: puts `size` bytes of `source` on the page.
+ *
+ * @param offnum Where the line pointer goes, 1 to one past the last.
+ * @param overwrite True (`PAI_OVERWRITE`, heap): the line pointer, if it exists, must be unused. False (indexes): later
+ * line pointers move up by one.
+ * @returns The item's byte offset on the page, so that callers can patch bytes of it.
+ */
+export function pageAddItem(
+  page: Page,
+  source: Uint8Array,
+  sourceOffset: number,
+  size: number,
+  offnum: number,
+  overwrite: boolean,
+): number {
+  if (sourceOffset < 0 || size < 0 || sourceOffset + size > source.length) {
+    throw new CorruptionError(`Cannot add an item: ${size} bytes at ${sourceOffset} of a source of ${source.length}`);
+  }
+  const upper = pageReserveItem(page, size, offnum, overwrite);
+  copyBytes(page.u8, upper, source, sourceOffset, size);
+  return upper;
+}
+
+/** The first half of {@linkcode pageAddItem}: line pointer and space, without the bytes. Returns the item's offset. */
+export function pageReserveItem(page: Page, size: number, offnum: number, overwrite: boolean): number {
+  page.checkPointers();
+  const limit = page.maxOffsetNumber() + 1;
+  if (offnum < FirstOffsetNumber || offnum > limit) {
+    throw new CorruptionError("Cannot add an item beyond the first unused line pointer", { expected: `1..${limit}`, got: offnum });
+  }
+  let lower = page.lower;
+  const shuffle = offnum < limit && !overwrite;
+  if (offnum === limit || shuffle) lower += SizeOfItemId;
+  else if (page.itemFlags(offnum) !== LP_UNUSED || page.itemLength(offnum) !== 0) {
+    throw new CorruptionError(`Cannot overwrite line pointer ${offnum}: it is in use`);
+  }
+  const upper = page.upper - MAXALIGN(size);
+  if (lower > upper) {
+    throw new CorruptionError(`Cannot add an item of ${size} bytes: page has ${page.upper - page.lower} free`);
+  }
+  // Line pointer n is u32[5 + n].
+  if (shuffle) page.u32.copyWithin(6 + offnum, 5 + offnum, 5 + limit);
+  page.setItemId(offnum, upper, LP_NORMAL, size);
+  page.lower = lower;
+  page.upper = upper;
+  return upper;
+}
+
+/** Copies bytes; a loop for short runs, where `set` on a subarray costs more than it moves. */
+export function copyBytes(target: Uint8Array, targetOffset: number, source: Uint8Array, sourceOffset: number, length: number): void {
+  if (length < 32) {
+    for (let index = 0; index < length; index++) target[targetOffset + index] = source[sourceOffset + index];
+  } else {
+    target.set(source.subarray(sourceOffset, sourceOffset + length), targetOffset);
+  }
+}
+
+// Compaction scratch: redo is synchronous, so one of each is enough. 2048 bounds line pointers of any page.
+const scratchBytes = new Uint8Array(BLCKSZ);
+const itemIndexes = new Uint16Array(BLCKSZ / SizeOfItemId);
+
+/**
+ * Moves the tuples of the line pointers named in `itemIndexes[0..count)` together at the end of the page, in that
+ * order, and sets `pd_upper`. Alignment padding travels with its tuple.
+ */
+function compactifyTuples(page: Page, count: number): void {
+  scratchBytes.set(page.u8);
+  let upper = page.special;
+  for (let index = 0; index < count; index++) {
+    const offnum = itemIndexes[index];
+    const word = page.u32[5 + offnum];
+    const off = word & 0x7fff;
+    const aligned = MAXALIGN(word >>> 17);
+    upper -= aligned;
+    if (off !== upper) {
+      copyBytes(page.u8, upper, scratchBytes, off, aligned);
+      page.u32[5 + offnum] = ((word & ~0x7fff) | upper) >>> 0;
+    }
+  }
+  page.upper = upper;
+}
+
+/** Checks one stored item before compaction and returns its aligned length. */
+function checkedStorage(page: Page, offnum: number): number {
+  const word = page.u32[5 + offnum];
+  const off = word & 0x7fff;
+  const aligned = MAXALIGN(word >>> 17);
+  if (off < page.upper || off + aligned > page.special || (off & 7) !== 0) {
+    throw new CorruptionError(`Cannot compact a page: line pointer ${offnum} has offset ${off} and length ${word >>> 17}`);
+  }
+  return aligned;
+}
+
+/** `PageRepairFragmentation`: compacts a heap page, drops trailing unused line pointers, sets PD_HAS_FREE_LINES. */
+export function pageRepairFragmentation(page: Page): void {
+  page.checkPointers();
+  const nline = page.maxOffsetNumber();
+  let nstorage = 0;
+  let nunused = 0;
+  let totalLength = 0;
+  let finalUsed = 0;
+  for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
+    const word = page.u32[5 + offnum];
+    if (((word >>> 15) & 3) === LP_UNUSED) {
+      page.u32[5 + offnum] = 0;
+      nunused++;
+      continue;
+    }
+    finalUsed = offnum;
+    if (word >>> 17 !== 0) {
+      totalLength += checkedStorage(page, offnum);
+      itemIndexes[nstorage++] = offnum;
+    }
+  }
+  if (nstorage === 0) page.upper = page.special;
+  else {
+    if (totalLength > page.special - page.lower) {
+      throw new CorruptionError(`Cannot compact a page: items take ${totalLength} bytes of ${page.special - page.lower}`);
+    }
+    compactifyTuples(page, nstorage);
+  }
+  const nunusedEnd = nline - finalUsed;
+  page.lower -= nunusedEnd * SizeOfItemId;
+  setHasFreeLines(page, nunused - nunusedEnd > 0);
+}
+
+/** `PageTruncateLinePointerArray` (heap, second pass of VACUUM): drops trailing unused line pointers, but keeps one. */
+export function pageTruncateLinePointerArray(page: Page): void {
+  let nunusedEnd = 0;
+  let countDone = false;
+  let setHint = false;
+  for (let offnum = page.maxOffsetNumber(); offnum >= FirstOffsetNumber; offnum--) {
+    const used = page.itemFlags(offnum) !== LP_UNUSED;
+    if (!countDone && offnum > FirstOffsetNumber) {
+      if (used) countDone = true;
+      else nunusedEnd++;
+    } else if (!used) {
+      setHint = true;
+      break;
+    }
+  }
+  page.lower -= nunusedEnd * SizeOfItemId;
+  setHasFreeLines(page, setHint);
+}
+
+function setHasFreeLines(page: Page, value: boolean): void {
+  page.flags = value ? page.flags | PD_HAS_FREE_LINES : page.flags & ~PD_HAS_FREE_LINES;
+}
+
+/** Checks that an index tuple may be deleted or replaced, and returns its offset. */
+function checkedIndexTuple(page: Page, offnum: number): number {
+  page.checkPointers();
+  const nline = page.maxOffsetNumber();
+  if (offnum < FirstOffsetNumber || offnum > nline) {
+    throw new CorruptionError("Cannot find the index tuple", { expected: `1..${nline}`, got: offnum });
+  }
+  checkedStorage(page, offnum);
+  return page.itemOffset(offnum);
+}
+
+/** Moves the tuple space below `offset` up by `shift` bytes (down when negative) and adjusts the line pointers. */
+function shiftTuples(page: Page, offset: number, shift: number, nline: number): void {
+  if (offset > page.upper && shift !== 0) page.u8.copyWithin(page.upper + shift, page.upper, offset);
+  page.upper += shift;
+  for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
+    const word = page.u32[5 + offnum];
+    if (word >>> 17 !== 0 && (word & 0x7fff) <= offset) page.u32[5 + offnum] = ((word & ~0x7fff) | ((word & 0x7fff) + shift)) >>> 0;
+  }
+}
+
+/** `PageIndexTupleDelete`: removes an index tuple and its line pointer. */
+export function pageIndexTupleDelete(page: Page, offnum: number): void {
+  const offset = checkedIndexTuple(page, offnum);
+  const size = MAXALIGN(page.itemLength(offnum));
+  const nline = page.maxOffsetNumber();
+  page.u32.copyWithin(5 + offnum, 6 + offnum, 6 + nline);
+  page.lower -= SizeOfItemId;
+  shiftTuples(page, offset, size, nline - 1);
+}
+
+/** `PageIndexTupleDeleteNoCompact` (BRIN): removes a tuple, keeps its line pointer unused unless it is the last. */
+export function pageIndexTupleDeleteNoCompact(page: Page, offnum: number): void {
+  const offset = checkedIndexTuple(page, offnum);
+  const size = MAXALIGN(page.itemLength(offnum));
+  let nline = page.maxOffsetNumber();
+  if (offnum < nline) page.u32[5 + offnum] = 0;
+  else {
+    page.lower -= SizeOfItemId;
+    nline--;
+  }
+  shiftTuples(page, offset, size, nline);
+}
+
+/**
+ * `PageIndexMultiDelete`: removes several index tuples at once.
+ *
+ * @param offnums Offset numbers in ascending order, `count` of them.
+ */
+export function pageIndexMultiDelete(page: Page, offnums: ArrayLike<number>, count: number = offnums.length): void {
+  page.checkPointers();
+  // PostgreSQL takes this path for up to two items; the result differs from compaction when tuples are out of order.
+  if (count <= 2) {
+    for (let index = count - 1; index >= 0; index--) pageIndexTupleDelete(page, offnums[index]);
+    return;
+  }
+  const nline = page.maxOffsetNumber();
+  let next = 0;
+  let kept = 0;
+  let totalLength = 0;
+  for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
+    const aligned = checkedStorage(page, offnum);
+    if (next < count && offnums[next] === offnum) {
+      next++;
+      continue;
+    }
+    totalLength += aligned;
+    itemIndexes[kept++] = offnum;
+  }
+  if (next !== count) throw new CorruptionError(`Cannot delete index tuples: offset number ${offnums[next]} is out of order or range`);
+  if (totalLength > page.special - page.lower) {
+    throw new CorruptionError(`Cannot compact a page: items take ${totalLength} bytes of ${page.special - page.lower}`);
+  }
+  // Line pointers close up first; after that, item n of the kept ones has line pointer n + 1.
+  for (let index = 0; index < kept; index++) {
+    page.u32[6 + index] = page.u32[5 + itemIndexes[index]];
+    itemIndexes[index] = index + 1;
+  }
+  page.lower = SizeOfPageHeaderData + kept * SizeOfItemId;
+  if (kept > 0) compactifyTuples(page, kept);
+  else page.upper = page.special;
+}
+
+/** `PageIndexTupleOverwrite`: replaces an index tuple in place, moving others as its size changes. */
+export function pageIndexTupleOverwrite(
+  page: Page,
+  offnum: number,
+  source: Uint8Array,
+  sourceOffset: number,
+  newSize: number,
+): void {
+  const offset = checkedIndexTuple(page, offnum);
+  const oldSize = MAXALIGN(page.itemLength(offnum));
+  const alignedNewSize = MAXALIGN(newSize);
+  if (sourceOffset < 0 || newSize < 0 || sourceOffset + newSize > source.length) {
+    throw new CorruptionError(`Cannot overwrite an item: ${newSize} bytes at ${sourceOffset} of a source of ${source.length}`);
+  }
+  if (alignedNewSize > oldSize + (page.upper - page.lower)) {
+    throw new CorruptionError(`Cannot overwrite index tuple ${offnum}: ${newSize} bytes do not fit`);
+  }
+  const shift = oldSize - alignedNewSize;
+  if (shift !== 0) shiftTuples(page, offset, shift, page.maxOffsetNumber());
+  page.setItemId(offnum, offset + shift, page.itemFlags(offnum), newSize);
+  copyBytes(page.u8, offset + shift, source, sourceOffset, newSize);
+}
