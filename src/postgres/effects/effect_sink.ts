@@ -1,0 +1,67 @@
+/**
+ * What a WAL record does besides editing the pages it names: the vocabulary.
+ *
+ * Write path, inside ingest. `effects/*.ts` are pure functions from a record to calls on an {@linkcode EffectSink};
+ * ingest implements the sink and turns the calls into versioned keys. The sink is told facts in record order; all
+ * of one record's facts take effect at the record's end LSN, before or after its block references as
+ * {@linkcode EffectPhase} says.
+ *
+ * @module
+ */
+import type { Lsn } from "../../lsn.ts";
+import type { SlruKind } from "../page/slru.ts";
+
+/** Who a relation is. `spc` is never 0 here: records carry the real tablespace oid. */
+export interface RelationId {
+  spc: number;
+  db: number;
+  rel: number;
+}
+
+/** The facts. Every method is cheap and synchronous; none may throw but for corrupt input. */
+export interface EffectSink {
+  /** The record must also be replayed on this page, which it does not name (visibility map bits, cut map pages). */
+  touchBlock(spc: number, db: number, rel: number, fork: number, block: number): void;
+  /** The record must be replayed on this SLRU page. Pages may be named more than once per record. */
+  touchSlruPage(kind: SlruKind, pageno: number): void;
+
+  /** A fork now exists (with 0 blocks if it did not exist before). */
+  createFork(spc: number, db: number, rel: number, fork: number): void;
+  /** A fork is cut to `nblocks` if it is longer; nothing happens if it does not exist or is shorter. */
+  truncateFork(spc: number, db: number, rel: number, fork: number, nblocks: number): void;
+  /** The relation is gone, all forks. */
+  dropRelation(spc: number, db: number, rel: number): void;
+
+  /** A database directory now exists as a copy of `source`, every fork of every relation and its map (file copy strategy). */
+  copyDatabase(spc: number, db: number, sourceSpc: number, sourceDb: number): void;
+  /** A database directory now exists, empty; its relations come as WAL (WAL log strategy). */
+  createDatabase(spc: number, db: number): void;
+  /** The database directory in this tablespace is gone with all its relations. */
+  dropDatabase(spc: number, db: number): void;
+  createTablespace(spc: number, path: string): void;
+  dropTablespace(spc: number): void;
+
+  /** The relation map of a database (or of the shared catalogs: spc 1664, db 0) is now this file. */
+  putRelmap(spc: number, db: number, bytes: Uint8Array): void;
+
+  /** The SLRU page exists and is all zero from here on. */
+  zeroSlruPage(kind: SlruKind, pageno: number): void;
+  /** Segments wholly before `cutoffPage` are removed, as SimpleLruTruncate decides (wrap-around included). */
+  truncateSlru(kind: SlruKind, cutoffPage: number): void;
+  /** Exactly the segments `first..last`, circularly, are removed (multixact members). */
+  deleteSlruSegments(kind: SlruKind, firstSegno: number, endSegno: number): void;
+
+  /** The state file of a prepared transaction: content without its trailing CRC. */
+  putTwoPhase(xid: number, bytes: Uint8Array): void;
+  dropTwoPhase(xid: number): void;
+
+  /** Progress of a replication origin. */
+  setOrigin(originId: number, remoteLsn: Lsn): void;
+  dropOrigin(originId: number): void;
+
+  /** A transaction committed (or aborted) at this time: microseconds since 2000-01-01 UTC. Feeds the index of times. */
+  transactionEnd(committed: boolean, timestampMicros: number): void;
+
+  /** A backup that began at `startLsn` has ended: pages copied by it are consistent from this record on. */
+  backupEnd(startLsn: Lsn): void;
+}
