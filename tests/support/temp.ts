@@ -1,0 +1,37 @@
+/**
+ * Temporary directories that are removed when they are disposed of.
+ *
+ * ```ts
+ * await using directory = await temporaryDirectory("layers");
+ * ```
+ *
+ * @module
+ */
+
+export interface TemporaryDirectory extends AsyncDisposable {
+  /** Absolute, without symbolic links. */
+  readonly path: string;
+  /** The path of an entry inside. */
+  join(...names: string[]): string;
+  remove(): Promise<void>;
+}
+
+/** Makes one. `name` shows in its path. */
+export async function temporaryDirectory(name = "test"): Promise<TemporaryDirectory> {
+  const path = await Deno.realPath(await Deno.makeTempDir({ prefix: `varve-${name}-` }));
+  const remove = () => removeTree(path);
+  return { path, join: (...names) => [path, ...names].join("/"), remove, [Symbol.asyncDispose]: remove };
+}
+
+/** Removes a tree that may be gone already, or still grow: a server that is ending may add a file meanwhile. */
+export async function removeTree(path: string): Promise<void> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await Deno.remove(path, { recursive: true });
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      if (attempt === 20) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
