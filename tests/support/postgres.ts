@@ -15,11 +15,11 @@ import { guard } from "./processes.ts";
 import { type Certificates, makeCertificates } from "./certificates.ts";
 import { postgresBinaries, type PostgresMajor } from "./postgres_binaries.ts";
 import { copyTemplate, initialise, type InitOptions, SUPERUSER_PASSWORD } from "./postgres_template.ts";
-import { Cluster, type Settings } from "./postgres_cluster.ts";
+import { Cluster, formatSettings, type Settings } from "./postgres_cluster.ts";
 import { freePort } from "./ports.ts";
-import { removeTree } from "./temp.ts";
+import { removeTree, scratchDirectory } from "./temp.ts";
 
-export { Cluster, type Settings } from "./postgres_cluster.ts";
+export { Cluster, type Settings, type StopMode } from "./postgres_cluster.ts";
 export { POSTGRES_MAJORS, type PostgresMajor } from "./postgres_binaries.ts";
 
 export interface ClusterOptions {
@@ -43,6 +43,8 @@ export interface ClusterOptions {
    * folder and removed with it. `settings` then go to the command line, `checksums`, `auth` and `tls` do not count.
    */
   dataDir?: string;
+  /** Keeps the files off memory: for what measures disks, or grows beyond a few GiB. */
+  onDisk?: boolean;
   /** Starts the server. Default: true. */
   start?: boolean;
 }
@@ -64,7 +66,12 @@ export const DEFAULT_SETTINGS: Settings = {
 /** Makes a cluster with a port of its own, and starts it. */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const binaries = await postgresBinaries(options.major);
-  const rootDir = await Deno.realPath(await Deno.makeTempDir({ prefix: `varve-pg${options.major}-` }));
+  const rootDir = await Deno.realPath(
+    await Deno.makeTempDir({
+      prefix: `varve-pg${options.major}-`,
+      dir: options.onDisk ? undefined : await scratchDirectory(),
+    }),
+  );
   const dataDir = `${rootDir}/data`;
   const guardian = guard(`${dataDir}/postmaster.pid`, rootDir);
   try {
@@ -122,13 +129,6 @@ async function fillDataDirectory(
     await Deno.writeTextFile(`${dataDir}/pg_hba.conf`, options.hba.join("\n") + "\n");
   }
   return tls;
-}
-
-/** Lines of `postgresql.conf`; of several for one setting the last one counts. */
-export function formatSettings(settings: Settings): string {
-  return Object.entries(settings)
-    .map(([name, value]) => `${name} = '${String(value).replaceAll("'", "''")}'\n`)
-    .join("");
 }
 
 async function writeAs(user: { uid?: number; gid?: number }, path: string, text: string): Promise<void> {

@@ -134,10 +134,7 @@ export class Cluster implements AsyncDisposable {
 
   /** Appends to `postgresql.conf`. Takes effect with {@linkcode reload} or {@linkcode restart}. */
   async configure(settings: Settings): Promise<void> {
-    const lines = Object.entries(settings).map(([name, value]) =>
-      `${name} = '${String(value).replaceAll("'", "''")}'\n`
-    );
-    await Deno.writeTextFile(`${this.dataDir}/postgresql.conf`, lines.join(""), { append: true });
+    await Deno.writeTextFile(`${this.dataDir}/postgresql.conf`, formatSettings(settings), { append: true });
   }
 
   /** Makes the server read its configuration again. Sessions follow when they next look. */
@@ -305,4 +302,11 @@ export class Cluster implements AsyncDisposable {
       // There is none, or no ipcrm; a few hundred bytes stay until the machine restarts.
     }
   }
+}
+
+/** Lines of `postgresql.conf`; of several for one setting the last one counts. */
+export function formatSettings(settings: Settings): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `${name} = '${String(value).replaceAll("'", "''")}'\n`)
+    .join("");
 }
