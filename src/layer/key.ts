@@ -102,6 +102,14 @@ export function setU32BE(bytes: Uint8Array, offset: number, value: number): void
   bytes[offset + 3] = value;
 }
 
+/** The family that holds the sizes of this one's spaces. */
+export function sizeFamily(family: number): number {
+  return family + 1;
+}
+
+/** Bytes of an encoded size: u32 blocks, u32 high-water mark (the most blocks that the space ever had). */
+export const SIZE_VALUE_LENGTH = 8;
+
 /**
  * Flags of a value: one of the VALUE kinds in the low two bits, and more.
  *
@@ -112,7 +120,10 @@ export const VALUE_KIND_MASK = 0x03;
 export const VALUE_RAW = 0;
 /** A WAL record that touches this key; replayed by redo. */
 export const VALUE_RECORD = 1;
-/** A page image out of a record, with its hole removed: 4 bytes of hole offset and length, then the rest; pd_lsn becomes the value's LSN. */
+/**
+ * A page image out of a record: u16 hole offset, u16 hole length, then the image as the record carried it, its hole
+ * removed and perhaps compressed ({@linkcode VALUE_COMPRESSION_SHIFT}). pd_lsn becomes the value's LSN.
+ */
 export const VALUE_FULL_PAGE_IMAGE = 2;
 /** The thing is gone from this LSN on (sizes, two-phase, files, ...). No bytes. */
 export const VALUE_DROPPED = 3;
@@ -120,6 +131,13 @@ export const VALUE_DROPPED = 3;
 export const VALUE_FROM_ZERO = 0x04;
 /** A page of zeros; no bytes (with VALUE_RAW). */
 export const VALUE_ZERO_PAGE = 0x08;
+/** How a full-page image is compressed, two bits: 0 not, then in PostgreSQL's order of methods. */
+export const VALUE_COMPRESSION_SHIFT = 4;
+export const VALUE_COMPRESSION_MASK = 0x30;
+export const COMPRESSION_NONE = 0;
+export const COMPRESSION_PGLZ = 1;
+export const COMPRESSION_LZ4 = 2;
+export const COMPRESSION_ZSTD = 3;
 
 /** Whether nothing older than this value matters to a read of its key. */
 export function endsChain(flags: number): boolean {
