@@ -173,13 +173,19 @@ function runUnderDenoTest(state: SuiteState): void {
       await runHooks(state, "before", state.before);
       for (const entry of [...state.tests, ...state.only]) {
         const ignore = !isSelected(state, entry);
-        await t.step({ name: entry.name, ignore, fn: () => runTest(state, entry) });
+        await t.step({ name: entry.name, ignore, fn: () => runTest(state, entry).catch(throwWithDetails) });
       }
     } finally {
       await runHooks(state, "after", state.after);
     }
   };
   denoTestApi!.test({ name: state.name, sanitizeOps: state.sanitize, sanitizeResources: state.sanitize, fn });
+}
+
+/** uvu prints an assertion's difference of actual and expected itself; `deno test` knows only messages. */
+function throwWithDetails(error: Error & { details?: unknown }): never {
+  if (typeof error.details === "string") error.message += "\n" + error.details;
+  throw error;
 }
 
 /**
