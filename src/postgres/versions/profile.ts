@@ -30,4 +30,39 @@ export interface VersionProfile {
 
   /** Which shape heap pruning records have: `xl_heap_prune`/`vacuum`/`freeze_page` of 14-16, or 17's merged one. */
   readonly heapPrune: "v14" | "v16" | "v17";
+
+  /**
+   * Bytes of a page number in CLOG, CommitTs and MultiXact records: `int` until 16, `int64` from 17
+   * (access/clog.h, commit_ts.h, multixact.h).
+   */
+  readonly slruPagenoSize: 4 | 8;
+
+  /** `sizeof(xl_xact_stats_item)`, access/xact.h; 0 where commit records carry no dropped statistics (14). */
+  readonly xactStatsItemSize: 0 | 12 | 16;
+
+  /** `XLOG_DBASE_*`, commands/dbcommands_xlog.h. They moved in 15. */
+  readonly dbase: {
+    readonly createFileCopy: number;
+    /** -1 where the major has no such strategy. */
+    readonly createWalLog: number;
+    readonly drop: number;
+  };
+
+  /** `RelMapFile`, utils/cache/relmapper.c: `MAX_MAPPINGS` and the size of the file. */
+  readonly relMap: { readonly maxMappings: number; readonly fileSize: number };
+
+  /** `CheckPoint` (catalog/pg_control.h) and `xl_end_of_recovery` carry `wal_level`: 17 and later. */
+  readonly checkPointHasWalLevel: boolean;
+
+  /** There is XLOG_CHECKPOINT_REDO (catalog/pg_control.h): 17 and later. */
+  readonly hasCheckpointRedo: boolean;
+
+  /** `PG_CONTROL_VERSION`, and whether `default_char_signedness` precedes the nonce (18). */
+  readonly controlFile: { readonly version: number; readonly charSignedness: boolean };
+
+  /**
+   * `xl_xact_prepare` (access/xact.h) counts dropped statistics (15 and later); names in pg_twophase have 16 digits,
+   * the epoch first, from 17 (access/transam/twophase.c).
+   */
+  readonly twoPhase: { readonly hasStats: boolean; readonly fileNameDigits: number };
 }
