@@ -14,4 +14,6 @@ export const pg14: VersionProfile = Object.freeze({
   hasCheckpointRedo: false,
   controlFile: { version: 1300, charSignedness: false },
   twoPhase: { hasStats: false, fileNameDigits: 8 },
+  pruneTruncatesLinePointers: false,
+  sizeOfHeapInplace: 2,
 });

@@ -14,4 +14,6 @@ export const pg16: VersionProfile = Object.freeze({
   hasCheckpointRedo: false,
   controlFile: { version: 1300, charSignedness: false },
   twoPhase: { hasStats: true, fileNameDigits: 8 },
+  pruneTruncatesLinePointers: true,
+  sizeOfHeapInplace: 2,
 });

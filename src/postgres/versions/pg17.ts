@@ -14,4 +14,6 @@ export const pg17: VersionProfile = Object.freeze({
   hasCheckpointRedo: true,
   controlFile: { version: 1700, charSignedness: false },
   twoPhase: { hasStats: true, fileNameDigits: 16 },
+  pruneTruncatesLinePointers: true,
+  sizeOfHeapInplace: 2,
 });

@@ -14,4 +14,6 @@ export const pg18: VersionProfile = Object.freeze({
   hasCheckpointRedo: true,
   controlFile: { version: 1800, charSignedness: true },
   twoPhase: { hasStats: true, fileNameDigits: 16 },
+  pruneTruncatesLinePointers: true,
+  sizeOfHeapInplace: 20,
 });

@@ -65,4 +65,13 @@ export interface VersionProfile {
    * the epoch first, from 17 (access/transam/twophase.c).
    */
   readonly twoPhase: { readonly hasStats: boolean; readonly fileNameDigits: number };
+
+  /**
+   * Whether pruning drops unused line pointers at the end of a heap page's array (`PageRepairFragmentation`,
+   * storage/page/bufpage.c). 14 does so only in the second pass of VACUUM.
+   */
+  readonly pruneTruncatesLinePointers: boolean;
+
+  /** `SizeOfHeapInplace` (14-17) or `MinSizeOfHeapInplace` (18, with invalidation messages), access/heapam_xlog.h. */
+  readonly sizeOfHeapInplace: number;
 }
