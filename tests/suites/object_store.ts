@@ -1,0 +1,622 @@
+/**
+ * What every object store does: the promises of `src/ports/object_store.ts` as tests. Each implementation's own test
+ * file registers them with {@linkcode objectStoreTests} and adds what is special about it.
+ *
+ * @module
+ */
+import { CorruptionError, NotFoundError, PreconditionFailedError, VarveError } from "../../src/errors.ts";
+import type { ObjectBody, ObjectInfo, ObjectStore } from "../../src/ports/object_store.ts";
+import { assert, type TestRegistrar } from "../support/harness.ts";
+import { seededRandom } from "../support/random.ts";
+
+/** A fresh, empty store; disposed of after the test, which also closes the store. */
+export interface TestStore extends AsyncDisposable {
+  readonly store: ObjectStore;
+}
+
+const MiB = 1 << 20;
+
+export function text(value: string): Uint8Array {
+  return new TextEncoder().encode(value);
+}
+
+export function textOf(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes);
+}
+
+/** `size` bytes that differ everywhere. */
+export function pattern(size: number, seed = 1): Uint8Array<ArrayBuffer> {
+  const words = new Uint32Array(Math.ceil(size / 4));
+  for (let i = 0, x = seed; i < words.length; i++) words[i] = x = (Math.imul(x, 1664525) + 1013904223) >>> 0;
+  return new Uint8Array(words.buffer, 0, size);
+}
+
+/** A body that comes in pieces of uneven sizes. */
+export function pieces(bytes: Uint8Array, pieceSize = 100_003): ObjectBody {
+  return {
+    size: bytes.length,
+    async *open() {
+      for (let at = 0; at < bytes.length; at += pieceSize) {
+        await Promise.resolve();
+        yield bytes.subarray(at, at + pieceSize);
+      }
+    },
+  };
+}
+
+export async function collect(body: ReadableStream<Uint8Array>): Promise<Uint8Array> {
+  return new Uint8Array(await new Response(body as ReadableStream<Uint8Array<ArrayBuffer>>).arrayBuffer());
+}
+
+export async function listAll(store: ObjectStore, prefix: string): Promise<ObjectInfo[]> {
+  const infos = [];
+  for await (const info of store.list(prefix)) infos.push(info);
+  return infos;
+}
+
+async function keysOf(store: ObjectStore, prefix: string): Promise<string[]> {
+  return (await listAll(store, prefix)).map(({ key }) => key);
+}
+
+function sameBytes(got: Uint8Array, expected: Uint8Array, what: string): void {
+  assert.is(got.length, expected.length, `${what}: length`);
+  let at = 0;
+  while (at < got.length && got[at] === expected[at]) at++;
+  assert.is(at, got.length, `${what}: first difference`);
+}
+
+/** How many of the calls resolved; the others must have rejected with PreconditionFailedError. */
+async function winners<T>(calls: Promise<T>[]): Promise<{ index: number; value: T }[]> {
+  const won: { index: number; value: T }[] = [];
+  for (const [index, outcome] of (await Promise.allSettled(calls)).entries()) {
+    if (outcome.status === "fulfilled") won.push({ index, value: outcome.value });
+    else assert.instance(outcome.reason, PreconditionFailedError, String(outcome.reason));
+  }
+  return won;
+}
+
+/** Runs `work` for each of `count` indices, `width` at a time. */
+async function inParallel(
+  count: number,
+  width: number,
+  work: (index: number) => Promise<unknown>,
+): Promise<void> {
+  let next = 0;
+  await Promise.all(Array.from({ length: width }, async () => {
+    while (next < count) await work(next++);
+  }));
+}
+
+/**
+ * Registers the behaviours.
+ *
+ * @param open Called by each test for a store of its own.
+ */
+export function objectStoreTests(test: TestRegistrar, open: () => Promise<TestStore>): void {
+  const withStore = (name: string, run: (store: ObjectStore) => Promise<void>) =>
+    test(name, async () => {
+      await using opened = await open();
+      await run(opened.store);
+    });
+  wholeObjects(withStore);
+  ranges(withStore);
+  streams(withStore);
+  listing(withStore);
+  conditions(withStore);
+  races(withStore);
+  misuse(withStore);
+}
+
+type WithStore = (name: string, run: (store: ObjectStore) => Promise<void>) => void;
+
+function wholeObjects(test: WithStore): void {
+  test("put() keeps what get() returns", async (store) => {
+    const body = text("sediment");
+    const { etag } = await store.put("layers/one", body);
+    body.fill(0); // the store's copy is its own
+    const found = await store.get("layers/one");
+    assert.is(textOf(found.bytes), "sediment");
+    assert.is(found.etag, etag);
+    found.bytes.fill(0);
+    assert.is(textOf((await store.get("layers/one")).bytes), "sediment");
+  });
+
+  test("put() keeps an empty object", async (store) => {
+    await store.put("empty", new Uint8Array(0));
+    assert.is((await store.get("empty")).bytes.length, 0);
+    assert.is((await store.head("empty")).size, 0);
+    assert.is((await store.getRange("empty", 0, 0)).length, 0);
+    const { size, body } = await store.getStream("empty");
+    assert.is(size, 0);
+    assert.is((await collect(body)).length, 0);
+    await store.put("empty-pieces", { size: 0, async *open() {} });
+    assert.is((await store.head("empty-pieces")).size, 0);
+  });
+
+  test("put() replaces an object and its etag", async (store) => {
+    const first = await store.put("x/y", text("first"));
+    assert.is(textOf(await store.getRange("x/y", 0, 5)), "first");
+    const second = await store.put("x/y", text("second, longer"));
+    assert.is.not(first.etag, second.etag);
+    assert.is(textOf((await store.get("x/y")).bytes), "second, longer");
+    assert.is(textOf(await store.getRange("x/y", 8, 6)), "longer");
+  });
+
+  test("every way to learn an etag tells the same one", async (store) => {
+    const { etag } = await store.put("a/one", text("1"));
+    assert.is((await store.head("a/one")).etag, etag);
+    assert.is((await store.get("a/one")).etag, etag);
+    assert.is((await listAll(store, "a/"))[0].etag, etag);
+    const second = await store.put("a/one", text("2"), { condition: { ifMatch: etag } });
+    assert.is((await store.head("a/one")).etag, second.etag);
+    assert.is((await store.get("a/one")).etag, second.etag);
+    assert.is((await listAll(store, "a/"))[0].etag, second.etag);
+  });
+
+  test("reads of a missing object reject with NotFoundError", async (store) => {
+    await store.put("folder/there", text("x"));
+    for (const key of ["missing", "folder/missing", "folder", "folder/there-not", "no/such/folder"]) {
+      await assert.rejects(store.get(key), NotFoundError);
+      await assert.rejects(store.getRange(key, 0, 1), NotFoundError);
+      await assert.rejects(store.getRange(key, 0, 0), NotFoundError);
+      await assert.rejects(store.getStream(key), NotFoundError);
+      const error = await assert.rejects<NotFoundError>(store.head(key), NotFoundError);
+      assert.ok(error.message.includes(key), error.message);
+    }
+  });
+
+  test("delete() removes an object, also one that is not there", async (store) => {
+    await store.put("d/one", text("1"));
+    await store.put("d/two", text("2"), { condition: { ifAbsent: true } });
+    await store.getRange("d/one", 0, 1); // a file may be held open
+    for (const key of ["d/one", "d/two", "d/one", "d/never", "never/was", "d"]) await store.delete(key);
+    assert.equal(await keysOf(store, ""), []);
+    await assert.rejects(store.get("d/one"), NotFoundError);
+    await assert.rejects(store.getRange("d/one", 0, 1), NotFoundError);
+    await assert.rejects(store.head("d/two"), NotFoundError);
+  });
+
+  test("put() and the reads carry 20 MiB", async (store) => {
+    const bytes = pattern(20 * MiB + 13);
+    await store.put("large/bytes", bytes);
+    await store.put("large/pieces", pieces(bytes));
+    for (const key of ["large/bytes", "large/pieces"]) {
+      assert.is((await store.head(key)).size, bytes.length);
+      const { size, body } = await store.getStream(key);
+      assert.is(size, bytes.length);
+      sameBytes(await collect(body), bytes, `${key} streamed`);
+      sameBytes(
+        await store.getRange(key, 7 * MiB - 1, 5 * MiB),
+        bytes.subarray(7 * MiB - 1, 12 * MiB - 1),
+        key,
+      );
+    }
+    sameBytes((await store.get("large/pieces")).bytes, bytes, "large/pieces whole");
+  });
+}
+
+function ranges(test: WithStore): void {
+  test("getRange() returns exactly what it was asked for", async (store) => {
+    const bytes = pattern(10_000);
+    await store.put("r", bytes);
+    for (
+      const [offset, length] of [[0, 10_000], [0, 1], [9_999, 1], [1, 9_999], [0, 0], [5, 0], [10_000, 0]]
+    ) {
+      sameBytes(
+        await store.getRange("r", offset, length),
+        bytes.subarray(offset, offset + length),
+        `${offset}`,
+      );
+    }
+    const random = seededRandom("object_store ranges");
+    await inParallel(100, 10, async () => {
+      const offset = random.int(0, bytes.length);
+      const length = random.int(0, bytes.length - offset);
+      const got = await store.getRange("r", offset, length);
+      sameBytes(got, bytes.subarray(offset, offset + length), `${length} at ${offset}`);
+    });
+  });
+
+  test("getRange() returns memory of its own", async (store) => {
+    await store.put("r", text("abcdef"));
+    (await store.getRange("r", 0, 6)).fill(0);
+    assert.is(textOf(await store.getRange("r", 0, 6)), "abcdef");
+  });
+
+  test("getRange() beyond the end rejects with CorruptionError, never with fewer bytes", async (store) => {
+    await store.put("r", pattern(100));
+    for (const [offset, length] of [[0, 101], [99, 2], [100, 1], [101, 0], [5_000, 10], [2 ** 40, 8192]]) {
+      await assert.rejects(store.getRange("r", offset, length), CorruptionError);
+    }
+  });
+
+  test("getRange() refuses what is no range", async (store) => {
+    await store.put("r", pattern(100));
+    for (const [offset, length] of [[-1, 1], [0, -1], [0.5, 1], [0, NaN], [Infinity, 1], [2 ** 53, 1]]) {
+      await assert.rejects(store.getRange("r", offset, length), RangeError);
+    }
+  });
+}
+
+function streams(test: WithStore): void {
+  test("put() opens a body in pieces and keeps it whole", async (store) => {
+    const bytes = pattern(300_000);
+    await store.put("s", pieces(bytes, 7_001));
+    sameBytes((await store.get("s")).bytes, bytes, "s");
+  });
+
+  test("put() keeps a body of unknown size", async (store) => {
+    for (const size of [0, 1, 300_000, 17 * MiB + 5]) {
+      const bytes = pattern(size);
+      const { open } = pieces(bytes) as { open(): AsyncIterable<Uint8Array> };
+      await store.put(`unknown/${size}`, { open });
+      sameBytes((await store.get(`unknown/${size}`)).bytes, bytes, `${size} bytes`);
+      await assert.rejects(
+        store.put(`unknown/${size}`, { open }, { condition: { ifAbsent: true } }),
+        PreconditionFailedError,
+      );
+    }
+  });
+
+  test("put() of a body that is not as long as announced keeps nothing", async (store) => {
+    await store.put("kept", text("before"));
+    const lying = (size: number, given: number): ObjectBody => ({ ...pieces(pattern(given), 10_000), size });
+    for (const [size, given] of [[50_000, 49_999], [50_000, 60_000], [1, 0], [0, 1]]) {
+      await assert.rejects(store.put("lie", lying(size, given)), RangeError);
+      await assert.rejects(store.put("kept", lying(size, given)), RangeError);
+      await assert.rejects(
+        store.put("lie", lying(size, given), { condition: { ifAbsent: true } }),
+        RangeError,
+      );
+    }
+    assert.equal(await keysOf(store, ""), ["kept"]);
+    assert.is(textOf((await store.get("kept")).bytes), "before");
+  });
+
+  test("put() passes the body's own error on and keeps nothing", async (store) => {
+    const cause = new VarveError("TEST", "the body broke");
+    const body: ObjectBody = {
+      size: 200_000,
+      async *open() {
+        yield pattern(100_000);
+        await Promise.resolve();
+        throw cause;
+      },
+    };
+    assert.is(await assert.rejects(store.put("broken", body)), cause);
+    assert.equal(await keysOf(store, ""), []);
+  });
+
+  test("getStream() can be cancelled after its first piece", async (store) => {
+    await store.put("s", pattern(3 * MiB));
+    const { body } = await store.getStream("s");
+    const reader = body.getReader();
+    const { value } = await reader.read();
+    assert.ok(value !== undefined && value.length > 0);
+    await reader.cancel();
+    sameBytes(await store.getRange("s", 0, 10), pattern(10), "after the cancel");
+  });
+
+  test("getStream() stops with the signal's reason", async (store) => {
+    await store.put("s", pattern(3 * MiB));
+    const controller = new AbortController();
+    const { body } = await store.getStream("s", { signal: controller.signal });
+    const reader = body.getReader();
+    await reader.read();
+    const reason = new Error("enough");
+    controller.abort(reason);
+    const rest = async () => {
+      while (!(await reader.read()).done);
+    };
+    assert.is(await assert.rejects(rest), reason);
+  });
+}
+
+function listing(test: WithStore): void {
+  const keys = [
+    "x-1",
+    "x.1",
+    "x/1",
+    "x/2",
+    "x/2-",
+    "x/sub/1",
+    "x0",
+    "xy/1",
+    "y/..z",
+    "y/000012",
+    "y/0x10",
+    "y/1e5",
+  ];
+
+  test("list() gives every key of a prefix in ascending order", async (store) => {
+    for (const [i, key] of [...keys].reverse().entries()) {
+      await store.put(key, pattern(i + 1), i % 3 === 0 ? { condition: { ifAbsent: true } } : {});
+    }
+    assert.equal(await keysOf(store, ""), keys);
+    for (const prefix of ["x", "x/", "x/2", "x/s", "x/sub/", "x0", "y/..", "y/0", "xy/1", "z", "x/none/"]) {
+      assert.equal(await keysOf(store, prefix), keys.filter((key) => key.startsWith(prefix)), prefix);
+    }
+    const infos = await listAll(store, "");
+    for (const [i, info] of infos.entries()) {
+      assert.is(info.size, keys.length - i, info.key);
+      assert.equal(info, await store.head(info.key));
+    }
+  });
+
+  test("list() understands keys that look like numbers", async (store) => {
+    const numeric = ["0", "000012", "0x10", "1.50", "12", "1e5", "Infinity", "null", "true"];
+    for (const key of numeric) await store.put(key, text(key));
+    assert.equal(await keysOf(store, ""), numeric);
+  });
+
+  test("list() pages through more than a thousand keys", async (store) => {
+    const count = 1_105;
+    const all = Array.from({ length: count }, (_, i) => `many/${String(i * 7).padStart(6, "0")}`);
+    await inParallel(count, 16, (i) => store.put(all[i], text(String(i))));
+    assert.equal(await keysOf(store, "many/"), all);
+    let seen = 0;
+    for await (const _ of store.list("many/")) if (++seen === 1_001) break;
+    assert.is(seen, 1_001);
+  });
+
+  test("list() goes on when objects disappear meanwhile", async (store) => {
+    for (let i = 0; i < 100; i++) await store.put(`gone/${1000 + i}`, text("x"));
+    const seen: string[] = [];
+    for await (const { key } of store.list("gone/")) {
+      seen.push(key);
+      if (seen.length === 1) { for (let i = 10; i < 100; i++) await store.delete(`gone/${1000 + i}`); }
+    }
+    assert.equal(seen.slice(0, 10), Array.from({ length: 10 }, (_, i) => `gone/${1000 + i}`));
+  });
+}
+
+function conditions(test: WithStore): void {
+  test("put() with ifAbsent creates and never replaces", async (store) => {
+    const { etag } = await store.put("c/x", text("one"), { condition: { ifAbsent: true } });
+    await assert.rejects(
+      store.put("c/x", text("two"), { condition: { ifAbsent: true } }),
+      PreconditionFailedError,
+    );
+    assert.is(textOf((await store.get("c/x")).bytes), "one");
+    assert.is((await store.head("c/x")).etag, etag);
+    await store.put("plain", text("one"));
+    await assert.rejects(
+      store.put("plain", text("two"), { condition: { ifAbsent: true } }),
+      PreconditionFailedError,
+    );
+    assert.is(textOf((await store.get("plain")).bytes), "one");
+  });
+
+  test("put() with ifMatch replaces only that version", async (store) => {
+    const one = await store.put("c/x", text("one"), { condition: { ifAbsent: true } });
+    const two = await store.put("c/x", text("two"), { condition: { ifMatch: one.etag } });
+    await assert.rejects(
+      store.put("c/x", text("bad"), { condition: { ifMatch: one.etag } }),
+      PreconditionFailedError,
+    );
+    const three = await store.put("c/x", text("three"), { condition: { ifMatch: two.etag } });
+    assert.is(new Set([one.etag, two.etag, three.etag]).size, 3);
+    assert.is(textOf((await store.get("c/x")).bytes), "three");
+    assert.is(textOf(await store.getRange("c/x", 1, 4)), "hree");
+  });
+
+  test("put() with ifMatch rejects where there is nothing to match", async (store) => {
+    const { etag } = await store.put("c/other", text("one"));
+    await assert.rejects(
+      store.put("c/x", text("bad"), { condition: { ifMatch: etag } }),
+      PreconditionFailedError,
+    );
+    await store.delete("c/other");
+    await assert.rejects(
+      store.put("c/other", text("bad"), { condition: { ifMatch: etag } }),
+      PreconditionFailedError,
+    );
+    assert.equal(await keysOf(store, ""), []);
+  });
+
+  test("an object that was deleted and created anew does not match its former version", async (store) => {
+    const old = await store.put("c/x", text("old"), { condition: { ifAbsent: true } });
+    await store.delete("c/x");
+    await store.put("c/x", text("new"), { condition: { ifAbsent: true } });
+    await assert.rejects(
+      store.put("c/x", text("bad"), { condition: { ifMatch: old.etag } }),
+      PreconditionFailedError,
+    );
+    assert.is(textOf((await store.get("c/x")).bytes), "new");
+  });
+
+  test("writes with and without a condition may follow each other", async (store) => {
+    const plain = await store.put("mixed", text("plain"));
+    const matched = await store.put("mixed", text("matched"), { condition: { ifMatch: plain.etag } });
+    assert.equal(await keysOf(store, ""), ["mixed"]);
+    const replaced = await store.put("mixed", text("replaced"));
+    assert.is(textOf((await store.get("mixed")).bytes), "replaced");
+    for (const { etag } of [plain, matched]) {
+      await assert.rejects(
+        store.put("mixed", text("bad"), { condition: { ifMatch: etag } }),
+        PreconditionFailedError,
+      );
+    }
+    await store.put("mixed", text("last"), { condition: { ifMatch: replaced.etag } });
+    assert.is(textOf((await store.get("mixed")).bytes), "last");
+    await store.delete("mixed");
+    await assert.rejects(store.get("mixed"), NotFoundError);
+    assert.equal(await keysOf(store, ""), []);
+    await store.put("mixed", text("again"));
+    assert.is(textOf((await store.get("mixed")).bytes), "again");
+  });
+
+  test("put() of pieces takes a condition, too", async (store) => {
+    const bytes = pattern(2 * MiB + 1);
+    const { etag } = await store.put("p", pieces(bytes), { condition: { ifAbsent: true } });
+    await assert.rejects(
+      store.put("p", pieces(bytes), { condition: { ifAbsent: true } }),
+      PreconditionFailedError,
+    );
+    await store.put("p", pieces(bytes.subarray(0, MiB)), { condition: { ifMatch: etag } });
+    sameBytes((await store.get("p")).bytes, bytes.subarray(0, MiB), "p");
+  });
+}
+
+function races(test: WithStore): void {
+  test("of twenty writers with ifAbsent exactly one wins", async (store) => {
+    for (let round = 0; round < 3; round++) {
+      const key = `race/${round}`;
+      const calls = Array.from(
+        { length: 20 },
+        (_, i) => store.put(key, text(`writer ${i}`), { condition: { ifAbsent: true } }),
+      );
+      const won = await winners(calls);
+      assert.is(won.length, 1);
+      const { bytes, etag } = await store.get(key);
+      assert.is(textOf(bytes), `writer ${won[0].index}`);
+      assert.is(etag, won[0].value.etag);
+    }
+  });
+
+  test("of twenty writers with the same ifMatch exactly one wins", async (store) => {
+    let { etag } = await store.put("race", text("start"), { condition: { ifAbsent: true } });
+    for (let round = 0; round < 3; round++) {
+      const condition = { ifMatch: etag };
+      const calls = Array.from(
+        { length: 20 },
+        (_, i) => store.put("race", text(`${round}/${i}`), { condition }),
+      );
+      const won = await winners(calls);
+      assert.is(won.length, 1);
+      assert.is(textOf((await store.get("race")).bytes), `${round}/${won[0].index}`);
+      etag = won[0].value.etag;
+    }
+  });
+
+  test("a counter under compare-and-swap loses no increment", async (store) => {
+    await store.put("counter", text("0"), { condition: { ifAbsent: true } });
+    const [workers, increments] = [6, 8];
+    await inParallel(workers, workers, async () => {
+      for (let done = 0; done < increments;) {
+        const { bytes, etag } = await store.get("counter");
+        const next = text(String(Number(textOf(bytes)) + 1));
+        done += (await winners([store.put("counter", next, { condition: { ifMatch: etag } })])).length;
+      }
+    });
+    assert.is(textOf((await store.get("counter")).bytes), String(workers * increments));
+  });
+
+  test("a reader of an object that is being replaced sees one version whole", async (store) => {
+    const size = 300_000;
+    const version = (fill: number) => new Uint8Array(size - fill * 1000).fill(fill);
+    await store.put("flux", version(0));
+    let writing = true;
+    const writer = (async () => {
+      for (let fill = 1; fill <= 30; fill++) {
+        await store.put("flux", fill % 2 ? version(fill) : pieces(version(fill)));
+      }
+      writing = false;
+    })();
+    let reads = 0;
+    const reader = async (read: () => Promise<Uint8Array>) => {
+      do {
+        const bytes = await read();
+        sameBytes(bytes, version(bytes[0]), "a read during a replacement");
+        reads++;
+      } while (writing);
+    };
+    await Promise.all([
+      writer,
+      reader(async () => (await store.get("flux")).bytes),
+      reader(async () => await collect((await store.getStream("flux")).body)),
+    ]);
+    assert.ok(reads >= 2);
+    sameBytes((await store.get("flux")).bytes, version(30), "the last version");
+  });
+}
+
+function misuse(test: WithStore): void {
+  test("every call refuses what is no key", async (store) => {
+    const bad = [
+      "",
+      "/",
+      "/a",
+      "a/",
+      "a//b",
+      ".",
+      "..",
+      "../a",
+      "a/../b",
+      "a/./b",
+      "a b",
+      "a~",
+      "~tmp/x",
+      "a\\b",
+      "ä",
+    ];
+    for (const key of [...bad, "a\0b", "a\n", "x".repeat(241), "ab/".repeat(400) + "c"]) {
+      await assert.rejects(store.put(key, text("x")), TypeError);
+      await assert.rejects(store.get(key), TypeError);
+      await assert.rejects(store.getRange(key, 0, 1), TypeError);
+      await assert.rejects(store.getStream(key), TypeError);
+      await assert.rejects(store.head(key), TypeError);
+      await assert.rejects(store.delete(key), TypeError);
+    }
+    for (const prefix of ["/", "../", "a/../", "a//", "a b", "~"]) {
+      await assert.rejects(listAll(store, prefix), TypeError);
+    }
+  });
+
+  test("every call rejects with the reason of a signal that has fired", async (store) => {
+    await store.put("a", text("x"));
+    const reason = new Error("not wanted any more");
+    const options = { signal: AbortSignal.abort(reason) };
+    const list = async () => {
+      for await (const _ of store.list("", options));
+    };
+    const calls = [
+      () => store.put("b", text("x"), options),
+      () => store.put("b", text("x"), { ...options, condition: { ifAbsent: true } }),
+      () => store.get("a", options),
+      () => store.getRange("a", 0, 1, options),
+      () => store.getStream("a", options),
+      () => store.head("a", options),
+      () => store.delete("a", options),
+      list,
+    ];
+    for (const call of calls) assert.is(await assert.rejects(call), reason);
+    assert.equal(await keysOf(store, ""), ["a"]);
+  });
+
+  test("put() that is aborted on its way rejects with the reason and keeps nothing", async (store) => {
+    for (const condition of [undefined, { ifAbsent: true as const }]) {
+      const controller = new AbortController();
+      const reason = new Error("changed my mind");
+      const body: ObjectBody = {
+        size: 3 * MiB,
+        async *open() {
+          yield pattern(MiB);
+          controller.abort(reason);
+          yield pattern(MiB);
+          yield pattern(MiB);
+        },
+      };
+      const call = store.put("half", body, { signal: controller.signal, condition });
+      assert.is(await assert.rejects(call), reason);
+    }
+    assert.equal(await keysOf(store, ""), []);
+  });
+
+  test("list() that is aborted on its way rejects with the reason", async (store) => {
+    for (let i = 0; i < 5; i++) await store.put(`l/${i}`, text("x"));
+    const controller = new AbortController();
+    const reason = new Error("seen enough");
+    const run = async () => {
+      for await (const _ of store.list("l/", { signal: controller.signal })) controller.abort(reason);
+    };
+    assert.is(await assert.rejects(run), reason);
+  });
+
+  test("close() may be called again", async (store) => {
+    await store.put("a", text("x"));
+    await store.close();
+    await store.close();
+    assert.ok(!store.description.includes("undefined"));
+  });
+}
