@@ -131,13 +131,11 @@ export const VALUE_DROPPED = 3;
 export const VALUE_FROM_ZERO = 0x04;
 /** A page of zeros; no bytes (with VALUE_RAW). */
 export const VALUE_ZERO_PAGE = 0x08;
-/** How a full-page image is compressed, two bits: 0 not, then in PostgreSQL's order of methods. */
+/** How a full-page image is compressed, two bits: `IMAGE_NOT_COMPRESSED` .. `IMAGE_ZSTD` of postgres/wal/block_image.ts. */
 export const VALUE_COMPRESSION_SHIFT = 4;
 export const VALUE_COMPRESSION_MASK = 0x30;
-export const COMPRESSION_NONE = 0;
-export const COMPRESSION_PGLZ = 1;
-export const COMPRESSION_LZ4 = 2;
-export const COMPRESSION_ZSTD = 3;
+/** In memory only: the record carries page images, which the flush leaves out. */
+export const VALUE_CARRIES_IMAGES = 0x40;
 
 /** Whether nothing older than this value matters to a read of its key. */
 export function endsChain(flags: number): boolean {

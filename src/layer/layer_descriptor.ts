@@ -33,9 +33,9 @@ export interface LayerDescriptor {
 }
 
 /** Describes a layer that a writer has finished. */
-export function describeLayer(summary: LayerSummary, epoch: number): LayerDescriptor {
+export function describeLayer(summary: LayerSummary, epoch: number, unique: number): LayerDescriptor {
   const { kind, keyMin, keyMax, lsnStart, lsnEnd, size, checksum, complete } = summary;
-  const name = formatLayerName({ kind, keyMin, keyMax, lsnStart, lsnEnd, epoch, checksum });
+  const name = formatLayerName({ kind, keyMin, keyMax, lsnStart, lsnEnd, epoch, unique });
   return { name, kind, keyMin, keyMax, lsnStart, lsnEnd, size, checksum, complete, epoch };
 }
 

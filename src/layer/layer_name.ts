@@ -1,12 +1,12 @@
 /**
- * Names of layers: ranges, the writer's epoch, and the checksum, so that a name is never used for other bytes.
+ * Names of layers: ranges, the writer's epoch, and a random part, so that a name is never used for other bytes.
  *
  * Shared by both paths; this file alone spells them. Neon's grammar, but the key end is inclusive (the greatest key has
- * no successor), and the checksum of the file's footer comes last: who writes the same range twice in one epoch with
- * other bytes gets another name, who writes the same bytes again gets the same.
+ * no successor), and a number drawn by the writer comes last: a name is known before its bytes are, so that a file can be
+ * sent while it is made.
  * ```
- * image  KEY36-KEY36__LSN16-EPOCH8-CHECKSUM8
- * delta  KEY36-KEY36__LSN16-LSN16-EPOCH8-CHECKSUM8      LSN end exclusive
+ * image  KEY36-KEY36__LSN16-EPOCH8-UNIQUE8
+ * delta  KEY36-KEY36__LSN16-LSN16-EPOCH8-UNIQUE8      LSN end exclusive
  * ```
  * Keys and LSNs are upper-case, epoch and checksum lower-case hexadecimal. Names sort by key, then LSN.
  *
@@ -27,8 +27,8 @@ export interface LayerName {
   lsnEnd: Lsn;
   /** 32 bits. */
   epoch: number;
-  /** {@linkcode LayerSummary.checksum}, 32 bits. */
-  checksum: number;
+  /** Drawn at random by the writer, 32 bits. */
+  unique: number;
 }
 
 const PATTERN =
@@ -36,10 +36,10 @@ const PATTERN =
 
 /** Spells a name. */
 export function formatLayerName(name: LayerName): string {
-  const { kind, keyMin, keyMax, lsnStart, lsnEnd, epoch, checksum } = name;
+  const { kind, keyMin, keyMax, lsnStart, lsnEnd, epoch, unique } = name;
   const lsns = kind === "image" ? formatLsn16(lsnStart) : `${formatLsn16(lsnStart)}-${formatLsn16(lsnEnd)}`;
   return `${formatKey36(keyMin)}-${formatKey36(keyMax)}__${lsns}-${formatHex8(epoch)}-${
-    formatHex8(checksum)
+    formatHex8(unique)
   }`;
 }
 
@@ -47,7 +47,7 @@ export function formatLayerName(name: LayerName): string {
 export function parseLayerName(text: string): LayerName | undefined {
   const match = PATTERN.exec(text);
   if (match === null) return undefined;
-  const [, keyMinText, keyMaxText, startText, endText, epochText, checksumText] = match;
+  const [, keyMinText, keyMaxText, startText, endText, epochText, uniqueText] = match;
   const keyMin = parseKey36(keyMinText);
   const keyMax = parseKey36(keyMaxText);
   const lsnStart = parseInt(startText, 16) as Lsn;
@@ -62,7 +62,7 @@ export function parseLayerName(text: string): LayerName | undefined {
     lsnStart,
     lsnEnd,
     epoch: parseInt(epochText, 16),
-    checksum: parseInt(checksumText, 16),
+    unique: parseInt(uniqueText, 16),
   };
 }
 

@@ -40,6 +40,7 @@ export class MemoryLayer {
   /** All entries have an LSN above this one. */
   readonly startLsn: Lsn;
   #endLsn: Lsn;
+  #lastLsn: Lsn;
   #count = 0;
   #walBytes = 0;
   #valueBytes = 0;
@@ -57,11 +58,16 @@ export class MemoryLayer {
   constructor(startLsn: Lsn) {
     this.startLsn = startLsn;
     this.#endLsn = startLsn;
+    this.#lastLsn = startLsn;
   }
 
-  /** All entries have an LSN at or below this one; the last whole record's end. */
+  /** The end of the last record that is here whole. */
   get endLsn(): Lsn {
     return this.#endLsn;
+  }
+  /** All entries have an LSN at or below this one; beyond `endLsn` only while a record of many pages comes in. */
+  get lastLsn(): Lsn {
+    return this.#lastLsn;
   }
   get entryCount(): number {
     return this.#count;
@@ -101,7 +107,8 @@ export class MemoryLayer {
     }
     this.#count = first + count;
     this.#walBytes += modification.walBytes;
-    this.#endLsn = modification.endLsn;
+    this.#lastLsn = modification.endLsn;
+    if (modification.completesRecord) this.#endLsn = modification.endLsn;
   }
 
   /**

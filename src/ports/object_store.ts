@@ -30,8 +30,11 @@ export interface ObjectContent {
   etag: Etag;
 }
 
-/** A body: bytes at hand, or `size` bytes that come in pieces (a fresh iterator per call, so that a retry can start over). */
-export type ObjectBody = Uint8Array | { size: number; open(): AsyncIterable<Uint8Array> };
+/**
+ * A body: bytes at hand, or bytes that come in pieces (a fresh iterator per call, so that a retry can start over).
+ * With `size`, exactly so many bytes must come; without, as many as come are the object (stores may then buffer parts).
+ */
+export type ObjectBody = Uint8Array | { size?: number; open(): AsyncIterable<Uint8Array> };
 
 /** Condition of a write: create only if absent, or replace only this version. */
 export type PutCondition = { ifAbsent: true } | { ifMatch: Etag };

@@ -1,0 +1,163 @@
+/**
+ * The read path on one screen: locate, fetch, replay.
+ *
+ * ```
+ * getPage(rel, fork, block, lsn)
+ *   1. is the LSN readable, does the block exist at it          relation sizes are versioned values too
+ *   2. collect values newest to oldest                          memory layers, then layer files (fetch.ts)
+ *   3. replay oldest to newest                                  replay.ts
+ * ```
+ * All reads of one call work on one {@linkcode TimelineView}.
+ *
+ * @module
+ */
+import { LsnCollectedError, LsnNotReachedError, NotFoundError } from "../errors.ts";
+import { formatLsn, type Lsn } from "../lsn.ts";
+import {
+  FAMILY_RELATION,
+  FAMILY_SLRU,
+  type KeySpace,
+  sizeFamily,
+  VALUE_DROPPED,
+  VALUE_KIND_MASK,
+} from "../layer/key.ts";
+import { NO_SPACE } from "../layer/space_table.ts";
+import { ValueChain } from "../layer/value_chain.ts";
+import type { RelationId } from "../postgres/effects/effect_sink.ts";
+import { Page } from "../postgres/page/page.ts";
+import { setPageChecksum } from "../postgres/page/checksum.ts";
+import { type SlruKind, SLRU_PAGES_PER_SEGMENT } from "../postgres/page/slru.ts";
+import { profileOfMajor } from "../postgres/versions/all.ts";
+import type { ImageCodecs } from "../postgres/wal/block_image.ts";
+import { hintBitsLogged } from "../timeline/facts.ts";
+import { decodeSize } from "../timeline/sizes.ts";
+import type { Timeline, TimelineView } from "../timeline/timeline.ts";
+import type { LayerFetcher } from "./fetch.ts";
+import { Replayer } from "./replay.ts";
+
+export interface ReadOptions {
+  signal?: AbortSignal;
+}
+
+/** Reads pages, sizes and other values of a timeline at any LSN that it holds. */
+export class TimelineReader {
+  readonly timeline: Timeline;
+  readonly #fetcher: LayerFetcher;
+  readonly #replayer: Replayer;
+
+  constructor(timeline: Timeline, fetcher: LayerFetcher, codecs: ImageCodecs) {
+    this.timeline = timeline;
+    this.#fetcher = fetcher;
+    this.#replayer = new Replayer(
+      profileOfMajor(timeline.facts.major),
+      { hintBitsLogged: hintBitsLogged(timeline.facts) },
+      codecs,
+    );
+  }
+
+  /**
+   * The 8192 bytes of a page as of an LSN: what the server's buffer held when the record ending there had been replayed,
+   * hint bits aside. Its checksum is set if the cluster has checksums. A block that exists but was never written is zeros.
+   *
+   * @param relation Tablespace, database and file number, as `pg_relation_filenode` and friends tell.
+   * @param fork 0 main, 1 free space map, 2 visibility map, 3 init.
+   * @param block Block number, from 0.
+   * @throws {NotFoundError} If the fork does not exist at that LSN, or is shorter.
+   * @throws {LsnNotReachedError} If the LSN lies beyond the last record.
+   * @throws {LsnCollectedError} If the LSN lies before the history that is kept.
+   * @throws {CorruptionError} If stored bytes are damaged.
+   * @throws {UnsupportedError} If a record that changed the page cannot be replayed.
+   * @throws {UnavailableError} If the store does not answer.
+   */
+  async getPage(relation: RelationId, fork: number, block: number, lsn: Lsn, options: ReadOptions = {}): Promise<Uint8Array> {
+    const view = this.#viewAt(lsn);
+    const space = relationSpace(relation, fork);
+    const blocks = await this.#size(view, space, lsn, options);
+    if (blocks === undefined) throw new NotFoundError(`Cannot read ${describe(relation, fork)}: it does not exist at LSN ${formatLsn(lsn)}`);
+    if (!(block >= 0 && block < blocks)) {
+      throw new NotFoundError(
+        `Cannot read block ${block} of ${describe(relation, fork)}: it has ${blocks} blocks at LSN ${formatLsn(lsn)}`,
+      );
+    }
+    const page = await this.#rebuild(view, space, block, lsn, options);
+    if (this.timeline.facts.dataChecksums && !page.isNew()) setPageChecksum(page, block);
+    return page.u8;
+  }
+
+  /** Blocks of a fork at an LSN, undefined if it does not exist then. */
+  relationSize(relation: RelationId, fork: number, lsn: Lsn, options: ReadOptions = {}): Promise<number | undefined> {
+    return this.#size(this.#viewAt(lsn), relationSpace(relation, fork), lsn, options);
+  }
+
+  /** A page of an SLRU (transaction status and its like), undefined if it does not exist at that LSN. */
+  async getSlruPage(kind: SlruKind, pageno: number, lsn: Lsn, options: ReadOptions = {}): Promise<Uint8Array | undefined> {
+    const view = this.#viewAt(lsn);
+    const space = { family: FAMILY_SLRU, a: kind, b: 0, c: Math.floor(pageno / SLRU_PAGES_PER_SEGMENT), d: 0 };
+    const block = pageno % SLRU_PAGES_PER_SEGMENT;
+    const pages = await this.#size(view, space, lsn, options);
+    if (pages === undefined || block >= pages) return undefined;
+    return (await this.#rebuild(view, space, block, lsn, options)).u8;
+  }
+
+  /** The newest value of a key at or below an LSN: a copy of its bytes; undefined if there is none or it is dropped. */
+  async getValue(space: KeySpace, block: number, lsn: Lsn, options: ReadOptions = {}): Promise<Uint8Array | undefined> {
+    const chain = await this.#collect(this.#viewAt(lsn), space, block, lsn, options);
+    if (chain.length === 0 || (chain.flags[0] & VALUE_KIND_MASK) === VALUE_DROPPED) return undefined;
+    return chain.buffers[0].slice(chain.offsets[0], chain.offsets[0] + chain.lengths[0]);
+  }
+
+  /** Every space of a size family (relations, SLRU segments) that exists at an LSN, with its length, in key order. */
+  async listSizes(family: number, lsn: Lsn, options: ReadOptions = {}): Promise<{ space: KeySpace; blocks: number; highWater: number }[]> {
+    const found: { space: KeySpace; blocks: number; highWater: number }[] = [];
+    for (const { space, bytes } of await this.listValues(sizeFamily(family), lsn, options)) {
+      found.push({ space: { ...space, family }, ...decodeSize(bytes, 0, bytes.length) });
+    }
+    return found;
+  }
+
+  /** The newest value of every key of a family at an LSN, dropped ones left out, in key order. */
+  async listValues(family: number, lsn: Lsn, options: ReadOptions = {}): Promise<{ space: KeySpace; block: number; bytes: Uint8Array }[]> {
+    return await this.#fetcher.listNewest(this.#viewAt(lsn), this.timeline.spaces, family, lsn, options.signal);
+  }
+
+  #viewAt(lsn: Lsn): TimelineView {
+    const view = this.timeline.view();
+    if (lsn > view.lastRecordLsn) throw new LsnNotReachedError(lsn, view.lastRecordLsn);
+    if (lsn < view.consistentLsn) throw new LsnCollectedError(lsn, view.consistentLsn);
+    return view;
+  }
+
+  async #size(view: TimelineView, space: KeySpace, lsn: Lsn, options: ReadOptions): Promise<number | undefined> {
+    const sizeSpace = { ...space, family: sizeFamily(space.family) };
+    const chain = await this.#collect(view, sizeSpace, 0, lsn, options);
+    if (chain.length === 0 || (chain.flags[0] & VALUE_KIND_MASK) === VALUE_DROPPED) return undefined;
+    return decodeSize(chain.buffers[0], chain.offsets[0], chain.lengths[0]).blocks;
+  }
+
+  async #rebuild(view: TimelineView, space: KeySpace, block: number, lsn: Lsn, options: ReadOptions): Promise<Page> {
+    const chain = await this.#collect(view, space, block, lsn, options);
+    const page = new Page();
+    this.#replayer.replay(chain, space, block, page);
+    return page;
+  }
+
+  /** Values of a key at or below `lsn`, newest first, until the chain ends. */
+  async #collect(view: TimelineView, space: KeySpace, block: number, lsn: Lsn, options: ReadOptions): Promise<ValueChain> {
+    const chain = new ValueChain();
+    const id = this.timeline.spaces.findSpace(space);
+    if (id !== NO_SPACE) {
+      for (const layer of view.memory) if (layer.collect(id, block, lsn, chain)) return chain;
+    }
+    await this.#fetcher.collect(view.layers, space, block, lsn, chain, options.signal);
+    return chain;
+  }
+}
+
+function relationSpace(relation: RelationId, fork: number): KeySpace {
+  return { family: FAMILY_RELATION, a: relation.spc, b: relation.db, c: relation.rel, d: fork };
+}
+
+function describe(relation: RelationId, fork: number): string {
+  return `relation ${relation.spc}/${relation.db}/${relation.rel} fork ${fork}`;
+}
+

@@ -1,0 +1,145 @@
+/**
+ * Reading and committing the manifest: compare-and-swap, writer epochs, answers that were lost.
+ *
+ * Both paths. A {@linkcode ManifestWriter} is a writer's claim on a timeline: it exists only after its epoch was
+ * committed, every further commit replaces exactly the manifest it committed before, and the first commit that finds
+ * another one there throws {@linkcode FencedError} for good. When `commit` resolves, the manifest is durable.
+ *
+ * @module
+ */
+import { FencedError, NotFoundError, PreconditionFailedError, UnavailableError, VarveError } from "../errors.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Etag, ObjectStore } from "../ports/object_store.ts";
+import { decodeManifest, encodeManifest, type Manifest } from "./manifest.ts";
+import { manifestKey } from "./object_keys.ts";
+
+/** A manifest with the version of the object it was read from. */
+export interface StoredManifest {
+  readonly manifest: Manifest;
+  readonly etag: Etag;
+}
+
+/** The current manifest, or undefined if the timeline does not exist. */
+export async function readManifest(store: ObjectStore, timeline: string, signal?: AbortSignal): Promise<StoredManifest | undefined> {
+  const key = manifestKey(timeline);
+  try {
+    const { bytes, etag } = await store.get(key, { signal });
+    return { manifest: decodeManifest(bytes, key), etag };
+  } catch (error) {
+    if (error instanceof NotFoundError) return undefined;
+    throw error;
+  }
+}
+
+/** What a commit changes; the rest stays. */
+export type ManifestChange = Partial<Omit<Manifest, "timeline" | "facts" | "epoch" | "commitId" | "committedAtMs">>;
+
+/** See the module's description. Calls of `commit` are made one after another by their only user, the flush. */
+export class ManifestWriter {
+  readonly #store: ObjectStore;
+  readonly #clock: Clock;
+  #current: StoredManifest;
+  #fenced = false;
+
+  private constructor(store: ObjectStore, clock: Clock, current: StoredManifest) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#current = current;
+  }
+
+  /** The manifest as this writer last committed it. */
+  get manifest(): Manifest {
+    return this.#current.manifest;
+  }
+
+  /**
+   * Creates a timeline.
+   *
+   * @throws {FencedError} If it exists already.
+   */
+  static async create(
+    store: ObjectStore,
+    clock: Clock,
+    manifest: Omit<Manifest, "epoch" | "commitId" | "committedAtMs">,
+    signal?: AbortSignal,
+  ): Promise<ManifestWriter> {
+    const next = { ...manifest, epoch: 1, commitId: makeCommitId(clock), committedAtMs: clock.now() };
+    const etag = await putManifest(store, next, undefined, signal);
+    return new ManifestWriter(store, clock, { manifest: next, etag });
+  }
+
+  /**
+   * Takes over an existing timeline: commits the next epoch, which fences the previous writer.
+   *
+   * @throws {FencedError} If another writer takes over at the same time and wins.
+   */
+  static async claim(store: ObjectStore, clock: Clock, current: StoredManifest, signal?: AbortSignal): Promise<ManifestWriter> {
+    const next = {
+      ...current.manifest,
+      epoch: current.manifest.epoch + 1,
+      commitId: makeCommitId(clock),
+      committedAtMs: clock.now(),
+    };
+    const etag = await putManifest(store, next, current.etag, signal);
+    return new ManifestWriter(store, clock, { manifest: next, etag });
+  }
+
+  /**
+   * Replaces the manifest. Durable when it resolves.
+   *
+   * @throws {FencedError} If another writer has taken over; this writer can never commit again.
+   * @throws {UnavailableError} If the store did not answer; nothing is known, the same commit may be tried again.
+   */
+  async commit(change: ManifestChange, signal?: AbortSignal): Promise<Manifest> {
+    if (this.#fenced) throw fenced(this.#current.manifest.timeline);
+    const next: Manifest = {
+      ...this.#current.manifest,
+      ...change,
+      commitId: makeCommitId(this.#clock),
+      committedAtMs: this.#clock.now(),
+    };
+    try {
+      const etag = await putManifest(this.#store, next, this.#current.etag, signal);
+      this.#current = { manifest: next, etag };
+    } catch (error) {
+      if (error instanceof FencedError) this.#fenced = true;
+      else if (error instanceof UnavailableError) await this.#adoptOwnLostCommit(next, signal);
+      else throw error;
+      if (this.#current.manifest !== next) throw error;
+    }
+    return next;
+  }
+
+  /** After an unanswered write: if the store holds it, it happened. If that cannot be learnt now, the caller retries. */
+  async #adoptOwnLostCommit(next: Manifest, signal?: AbortSignal): Promise<void> {
+    const stored = await readManifest(this.#store, next.timeline, signal);
+    if (stored?.manifest.commitId === next.commitId) this.#current = stored;
+  }
+}
+
+/** Conditional write of a manifest; tells an unlucky writer from a lost answer by the commit id. */
+async function putManifest(store: ObjectStore, manifest: Manifest, previous: Etag | undefined, signal?: AbortSignal): Promise<Etag> {
+  const key = manifestKey(manifest.timeline);
+  try {
+    const condition = previous === undefined ? { ifAbsent: true as const } : { ifMatch: previous };
+    return (await store.put(key, encodeManifest(manifest), { condition, signal })).etag;
+  } catch (error) {
+    if (!(error instanceof PreconditionFailedError)) throw error;
+    const stored = await readManifest(store, manifest.timeline, signal);
+    if (stored?.manifest.commitId === manifest.commitId) return stored.etag;
+    throw fenced(manifest.timeline, stored?.manifest, error);
+  }
+}
+
+function fenced(timeline: string, holder?: Manifest, cause?: VarveError): FencedError {
+  const by = holder === undefined ? "" : `: epoch ${holder.epoch} was committed at ${new Date(holder.committedAtMs).toISOString()}`;
+  return new FencedError(`Cannot commit to timeline "${timeline}": another writer has taken over${by}`, {
+    cause,
+    hint: "Only one follower may write a timeline. Stop one of them; nothing that was acknowledged is lost.",
+  });
+}
+
+function makeCommitId(clock: Clock): string {
+  const word = () => Math.floor(clock.random() * 0x1_0000_0000).toString(16).padStart(8, "0");
+  return word() + word() + word() + word();
+}

@@ -1,0 +1,162 @@
+/**
+ * A timeline in this process: where the two paths meet. State, not algorithms.
+ *
+ * The write path appends modifications and swaps frozen memory layers for layer files; the read path takes a
+ * {@linkcode TimelineView} and works on that. A view is consistent for ever: appending adds only newer versions, and what
+ * a flush or compaction replaces stays readable to those who hold it.
+ *
+ * Positions, always `remoteConsistentLsn <= lastRecordLsn`:
+ * - `lastRecordLsn`: end of the last record taken in; pages can be read up to here.
+ * - `remoteConsistentLsn`: all WAL up to here is in layers that the committed manifest names.
+ *
+ * @module
+ */
+import type { Lsn } from "../lsn.ts";
+import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
+import type { LayerMap } from "../layer/layer_map.ts";
+import { MemoryLayer } from "../layer/memory_layer.ts";
+import type { Modification } from "../layer/modification.ts";
+import { SpaceTable } from "../layer/space_table.ts";
+import type { ClusterFacts } from "./facts.ts";
+import { SizeTable } from "./sizes.ts";
+import { LsnGate } from "./wait.ts";
+
+/** What a read works on: memory layers newest first, and the layer files below them. */
+export interface TimelineView {
+  readonly memory: readonly MemoryLayer[];
+  readonly layers: LayerMap;
+  /** Reads are possible in `[consistentLsn, lastRecordLsn]`. */
+  readonly consistentLsn: Lsn;
+  readonly lastRecordLsn: Lsn;
+}
+
+/** How a timeline starts in this process. */
+export interface TimelineStart {
+  readonly name: string;
+  readonly facts: ClusterFacts;
+  readonly tli: number;
+  readonly startLsn: Lsn;
+  readonly consistentLsn: Lsn;
+  readonly diskConsistentLsn: Lsn;
+  readonly layers: LayerMap;
+}
+
+/** See the module's description. */
+export class Timeline {
+  readonly name: string;
+  readonly facts: ClusterFacts;
+  readonly startLsn: Lsn;
+  /** Interned key spaces; shared by all memory layers. */
+  readonly spaces = new SpaceTable();
+  /** Current sizes; complete only for a writer. */
+  readonly sizes = new SizeTable();
+  /** PostgreSQL's timeline number that is being followed. */
+  tli: number;
+  /** The end of the base backup: reads are right from here on. */
+  consistentLsn: Lsn;
+
+  readonly #lastRecord: LsnGate;
+  readonly #remoteConsistent: LsnGate;
+  #layers: LayerMap;
+  #open: MemoryLayer;
+  /** Oldest first. */
+  #frozen: readonly MemoryLayer[] = [];
+  #recordCount = 0;
+  #walBytes = 0;
+
+  constructor(start: TimelineStart) {
+    this.name = start.name;
+    this.facts = start.facts;
+    this.tli = start.tli;
+    this.startLsn = start.startLsn;
+    this.consistentLsn = start.consistentLsn;
+    this.#layers = start.layers;
+    this.#lastRecord = new LsnGate(start.diskConsistentLsn);
+    this.#remoteConsistent = new LsnGate(start.diskConsistentLsn);
+    this.#open = new MemoryLayer(start.diskConsistentLsn);
+  }
+
+  get lastRecordLsn(): Lsn {
+    return this.#lastRecord.reached;
+  }
+  get remoteConsistentLsn(): Lsn {
+    return this.#remoteConsistent.reached;
+  }
+  get layers(): LayerMap {
+    return this.#layers;
+  }
+  /** Records and WAL bytes taken in by this process. */
+  get recordCount(): number {
+    return this.#recordCount;
+  }
+  get walBytes(): number {
+    return this.#walBytes;
+  }
+  /** Memory layers waiting for their flush, oldest first. */
+  get frozen(): readonly MemoryLayer[] {
+    return this.#frozen;
+  }
+  get openLayer(): MemoryLayer {
+    return this.#open;
+  }
+  /** Bytes that memory layers hold. */
+  get memoryBytes(): number {
+    return this.#frozen.reduce((sum, layer) => sum + layer.memoryBytes, this.#open.memoryBytes);
+  }
+
+  /** The state to read from, as of now. */
+  view(): TimelineView {
+    return {
+      memory: [this.#open, ...this.#frozen.toReversed()],
+      layers: this.#layers,
+      consistentLsn: this.consistentLsn,
+      lastRecordLsn: this.lastRecordLsn,
+    };
+  }
+
+  /** Takes in one modification; it is visible to new views when this returns. */
+  append(modification: Modification): void {
+    this.#open.append(modification);
+    this.#recordCount += modification.recordCount;
+    this.#walBytes += modification.walBytes;
+    if (modification.completesRecord) this.#lastRecord.advance(modification.endLsn);
+  }
+
+  /** Resolves when records up to `lsn` have been taken in. */
+  waitForRecord(lsn: Lsn, signal?: AbortSignal): Promise<void> {
+    return this.#lastRecord.wait(lsn, signal);
+  }
+
+  /** Resolves when WAL up to `lsn` is durable in the store. */
+  waitForDurable(lsn: Lsn, signal?: AbortSignal): Promise<void> {
+    return this.#remoteConsistent.wait(lsn, signal);
+  }
+
+  /** Closes the open memory layer, if it has advanced, and opens the next; returns whether it did. */
+  freeze(): boolean {
+    if (this.#open.lastLsn <= this.#open.startLsn) return false;
+    this.#frozen = [...this.#frozen, this.#open];
+    this.#open = new MemoryLayer(this.#open.endLsn);
+    return true;
+  }
+
+  /** Replaces the oldest frozen layer by its layer file (none if it held nothing), which the committed manifest names. */
+  completeFlush(flushed: MemoryLayer, descriptors: readonly LayerDescriptor[]): void {
+    if (this.#frozen[0] !== flushed) throw new TypeError("Cannot complete a flush: not the oldest frozen layer");
+    this.#layers = this.#layers.withChanges({ add: descriptors });
+    this.#frozen = this.#frozen.slice(1);
+    this.#remoteConsistent.advance(flushed.endLsn);
+  }
+
+  /** Replaces layer files by others of the same content. */
+  replaceLayers(add: readonly LayerDescriptor[], remove: readonly LayerDescriptor[]): void {
+    this.#layers = this.#layers.withChanges({ add, remove: remove.map((layer) => layer.name) });
+  }
+
+  /** Ends all waiting: this process takes in no more WAL. */
+  fail(reason: unknown): void {
+    this.#lastRecord.fail(reason);
+    this.#remoteConsistent.fail(reason);
+  }
+}
+

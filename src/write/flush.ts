@@ -1,0 +1,204 @@
+/**
+ * Write path, 5 of 5: a frozen memory layer becomes a delta layer file, an object in the store, a line in the manifest.
+ *
+ * One flush at a time, oldest first, in its own loop beside ingest. Order (DESIGN 8): the layer object is durable before
+ * the manifest that names it is written, and only then the timeline's `remoteConsistentLsn` moves, which is what
+ * feedback reports to PostgreSQL. A store that does not answer is asked again for ever; a fenced writer stops.
+ *
+ * @module
+ */
+import { UnavailableError } from "../errors.ts";
+import { formatLsn, type Lsn } from "../lsn.ts";
+import { Backoff } from "../flow/backoff.ts";
+import type { BlockCodec } from "../bytes/block_codec.ts";
+import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
+import type { MemoryLayer } from "../layer/memory_layer.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { EventSink } from "../ports/events.ts";
+import type { LocalLayers } from "../ports/local_layers.ts";
+import type { ObjectStore } from "../ports/object_store.ts";
+import { profileOfMajor } from "../postgres/versions/all.ts";
+import type { ManifestWriter } from "../timeline/manifest_store.ts";
+import { manifestLayer } from "../timeline/manifest.ts";
+import type { Timeline } from "../timeline/timeline.ts";
+import { memoryLayerFile, memoryLayerIdentity } from "./memory_layer_file.ts";
+import { storeLayer } from "./store_layer.ts";
+
+export interface FlusherOptions {
+  timeline: Timeline;
+  manifest: ManifestWriter;
+  store: ObjectStore;
+  clock: Clock;
+  /** Keeps a local copy of every layer; without it layers go straight to the store. */
+  local?: LocalLayers;
+  /** Compresses blocks of layer files. */
+  codec?: BlockCodec;
+  /** A memory layer with anything in it is flushed at this age, milliseconds. Default 10 minutes. */
+  flushIntervalMs?: number;
+  events?: EventSink;
+  /** Told when a layer has become resident (its local copy stays). */
+  onResident?(descriptor: LayerDescriptor): void;
+  signal?: AbortSignal;
+}
+
+/** Default age at which a memory layer is flushed even if little WAL came. */
+export const DEFAULT_FLUSH_INTERVAL_MS = 10 * 60 * 1000;
+
+/** See the module's description. */
+export class Flusher {
+  readonly #options: FlusherOptions;
+  readonly #stopped = new AbortController();
+  #failure: { error: unknown } | undefined;
+  #wake: (() => void) | undefined;
+  /** Resolved after every flush. */
+  #flushed: Promise<void>;
+  #resolveFlushed!: () => void;
+  #loop: Promise<void> | undefined;
+
+  constructor(options: FlusherOptions) {
+    this.#options = options;
+    this.#flushed = new Promise((resolve) => this.#resolveFlushed = resolve);
+    options.signal?.addEventListener("abort", () => this.#stopped.abort(options.signal!.reason), { once: true });
+  }
+
+  /** Starts the loop; it ends with `stop`, the signal, or a failure that is not the store's absence. */
+  start(): void {
+    this.#loop ??= this.#run();
+  }
+
+  /** Tells the loop that a layer was frozen. */
+  kick(): void {
+    this.#wake?.();
+  }
+
+  /** Throws what ended the loop, if anything did. */
+  throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  /** Resolves after the next flush; rejects if there will be none. */
+  async waitForRoom(): Promise<void> {
+    this.throwIfFailed();
+    await this.#flushed;
+    this.throwIfFailed();
+  }
+
+  /** Freezes the open layer and resolves when everything taken in is durable. */
+  async flushAll(): Promise<void> {
+    const { timeline } = this.#options;
+    timeline.freeze();
+    this.kick();
+    while (timeline.frozen.length > 0) await this.waitForRoom();
+    this.throwIfFailed();
+  }
+
+  /** Ends the loop without flushing; resolves when it has ended. */
+  async stop(): Promise<void> {
+    this.#stopped.abort(new DOMException("The flush was stopped", "AbortError"));
+    this.kick();
+    await this.#loop;
+  }
+
+  async #run(): Promise<void> {
+    const { timeline, events } = this.#options;
+    try {
+      for (;;) {
+        while (timeline.frozen.length === 0) await this.#idle();
+        await this.#flushOldest(timeline.frozen[0]);
+        this.#announce();
+      }
+    } catch (error) {
+      this.#failure = { error };
+      timeline.fail(error);
+      this.#announce();
+      if (!this.#stopped.signal.aborted) {
+        events?.({ level: "error", topic: "flush.failed", message: "Flushing has ended", error });
+      }
+    }
+  }
+
+  #announce(): void {
+    const resolve = this.#resolveFlushed;
+    this.#flushed = new Promise((next) => this.#resolveFlushed = next);
+    resolve();
+  }
+
+  /** Waits for a frozen layer; freezes the open one when it gets old. */
+  async #idle(): Promise<void> {
+    const { clock, timeline, flushIntervalMs = DEFAULT_FLUSH_INTERVAL_MS } = this.#options;
+    this.#stopped.signal.throwIfAborted();
+    const timer = new AbortController();
+    const woken = new Promise<void>((resolve) => this.#wake = resolve);
+    const slept = clock.sleep(flushIntervalMs, timer.signal).then(() => void timeline.freeze(), () => {});
+    await Promise.race([woken, slept]);
+    timer.abort();
+    this.#wake = undefined;
+    this.#stopped.signal.throwIfAborted();
+  }
+
+  async #flushOldest(memory: MemoryLayer): Promise<void> {
+    const { timeline, clock, events } = this.#options;
+    const startedMs = clock.monotonicMs();
+    const backoff = new Backoff(clock, { initialMs: 100, factor: 1.5, maxMs: 15_000 });
+    for (;;) {
+      try {
+        const descriptor = memory.entryCount > 0 ? await this.#writeLayer(memory) : undefined;
+        await this.#commit(memory.endLsn, descriptor);
+        timeline.completeFlush(memory, descriptor === undefined ? [] : [descriptor]);
+        events?.({
+          level: "info",
+          topic: "flush.done",
+          message: `Flushed WAL up to ${formatLsn(memory.endLsn)}`,
+          fields: {
+            lsn: formatLsn(memory.endLsn),
+            entries: memory.entryCount,
+            walBytes: memory.walBytes,
+            layerBytes: descriptor?.size ?? 0,
+            seconds: (clock.monotonicMs() - startedMs) / 1000,
+          },
+        });
+        return;
+      } catch (error) {
+        if (!(error instanceof UnavailableError)) throw error;
+        events?.({ level: "warn", topic: "flush.retry", message: `Cannot flush yet: ${error.message}`, error });
+        await backoff.sleep(this.#stopped.signal);
+      }
+    }
+  }
+
+  /** The layer's file, local first where there is a disk, then in the store. Durable there when it resolves. */
+  async #writeLayer(memory: MemoryLayer): Promise<LayerDescriptor> {
+    const { timeline, store, codec, local, manifest } = this.#options;
+    const profile = profileOfMajor(timeline.facts.major);
+    const descriptor = await storeLayer({
+      timeline: timeline.name,
+      identity: memoryLayerIdentity(memory, timeline.spaces, manifest.manifest.epoch, this.#uniqueOf(memory)),
+      generate: () => memoryLayerFile(memory, timeline.spaces, profile, codec),
+      store,
+      local,
+      signal: this.#stopped.signal,
+    });
+    if (local !== undefined) this.#options.onResident?.(descriptor);
+    return descriptor;
+  }
+
+  /** The same for every try at one memory layer, so that tries overwrite each other. */
+  #uniqueOf(memory: MemoryLayer): number {
+    let unique = this.#uniques.get(memory);
+    if (unique === undefined) {
+      unique = Math.floor(this.#options.clock.random() * 0x1_0000_0000);
+      this.#uniques.set(memory, unique);
+    }
+    return unique;
+  }
+  readonly #uniques = new WeakMap<MemoryLayer, number>();
+
+  async #commit(diskConsistentLsn: Lsn, descriptor: LayerDescriptor | undefined): Promise<void> {
+    const { manifest, timeline } = this.#options;
+    const added = descriptor === undefined ? [] : [manifestLayer(descriptor)];
+    const known = manifest.manifest.layers;
+    // A commit whose answer was lost may have named it already.
+    const layers = [...known.filter((layer) => layer.name !== descriptor?.name), ...added];
+    await manifest.commit({ layers, diskConsistentLsn, tli: timeline.tli }, this.#stopped.signal);
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * Write path, 3 of 5: batches of records in, modifications out.
+ *
+ * For every record: the pages it names become values of their keys (an image, or the record itself), relations grow as
+ * block references reach beyond their end, and effects (postgres/effects) become values of other keys. Nothing is
+ * replayed here and nothing is read but the sizes that the timeline holds in memory; the one exception is a database
+ * copied by file, whose pages are read back at the LSN before the record through the injected `copyDatabase`.
+ *
+ * Promises: one modification per batch (more only around a copied database); every value is keyed by its record's end
+ * LSN, a multiple of 8; running over the same records again yields the same values.
+ *
+ * @module
+ */
+import { ProtocolError, UnsupportedError } from "../errors.ts";
+import { formatLsn, type Lsn } from "../lsn.ts";
+import type { EventSink } from "../ports/events.ts";
+import { type Modification, ModificationBuilder } from "../layer/modification.ts";
+import { applyEffects } from "../postgres/effects/effects.ts";
+import type { ClusterState } from "../postgres/effects/cluster_state.ts";
+import { DecodedRecord } from "../postgres/wal/record.ts";
+import type { RecordBatch } from "../postgres/wal/record_batch.ts";
+import { RM_DBASE_ID } from "../postgres/wal/rmgr.ts";
+import { profileOfMajor } from "../postgres/versions/all.ts";
+import type { Timeline } from "../timeline/timeline.ts";
+import { type DatabaseCopy, IngestEffects } from "./ingest_effects.ts";
+import { addBlockReferences } from "./ingest_blocks.ts";
+
+/** Pages of a database as of an LSN, for `CREATE DATABASE ... STRATEGY file_copy`. */
+export interface CopiedPage {
+  /** Relation file number and fork. */
+  rel: number;
+  fork: number;
+  block: number;
+  /** 8192 bytes, or undefined for a page of zeros. */
+  bytes?: Uint8Array;
+}
+
+/** What a copied database consists of: sizes of all forks, the relation map, and the pages in groups. */
+export interface DatabaseContent {
+  forks: { rel: number; fork: number; blocks: number }[];
+  relmap?: Uint8Array;
+  pages: AsyncIterable<CopiedPage[]>;
+}
+
+export interface IngestOptions {
+  timeline: Timeline;
+  /** Cluster-wide state at the timeline's last record; changed as records come. */
+  state: ClusterState;
+  /** Reads a database at an LSN that the timeline has reached. */
+  readDatabase(spc: number, db: number, lsn: Lsn, signal?: AbortSignal): Promise<DatabaseContent>;
+  events?: EventSink;
+  signal?: AbortSignal;
+}
+
+/** Records taken in by kinds that cannot be replayed, for the status endpoint. */
+export interface IngestCounters {
+  /** Records of unknown opcodes or custom managers: kept, not understood. */
+  unsupportedRecords: number;
+}
+
+/** See the module's description. The synchronous heart; {@linkcode ingestWal} wraps it in a stream. */
+export class WalIngest {
+  readonly counters: IngestCounters = { unsupportedRecords: 0 };
+  readonly #options: IngestOptions;
+  readonly #record: DecodedRecord;
+  readonly #effects: IngestEffects;
+
+  constructor(options: IngestOptions) {
+    this.#options = options;
+    this.#record = new DecodedRecord(profileOfMajor(options.timeline.facts.major));
+    this.#effects = new IngestEffects(options.timeline);
+  }
+
+  /** Turns a batch into modifications; almost always one. */
+  async *ingest(batch: RecordBatch): AsyncGenerator<Modification> {
+    let index = 0;
+    while (index < batch.count) {
+      const first = index;
+      const builder = new ModificationBuilder(batch.bytes, (batch.count - first) * 2);
+      this.#effects.begin(builder);
+      index = this.#ingestRecords(batch, index, builder);
+      const last = index - 1;
+      const copies = this.#effects.takeCopies();
+      const endLsn = batch.endLsns[last] as Lsn;
+      const walBytes = endLsn - (first === 0 ? batch.startLsn : batch.endLsns[first - 1]);
+      const modification = builder.build(endLsn, copies.length === 0, last - first + 1, Math.max(0, walBytes));
+      yield modification;
+      if (copies.length > 0) yield* this.#copyDatabases(copies, endLsn);
+    }
+  }
+
+  /**
+   * Takes in records from `first` on and returns the index of the next. A record about a database stands alone in its
+   * modification: copying one needs everything before it to be visible.
+   */
+  #ingestRecords(batch: RecordBatch, first: number, builder: ModificationBuilder): number {
+    const { timeline, state } = this.#options;
+    const record = this.#record;
+    for (let index = first; index < batch.count; index++) {
+      const lsn = batch.endLsns[index] as Lsn;
+      if (lsn % 8 !== 0) throw new ProtocolError(`Cannot ingest a record ending at ${formatLsn(lsn)}: not 8-aligned`);
+      record.decode(batch.bytes, batch.offsets[index], lsn);
+      if (record.rmid === RM_DBASE_ID && index > first) return index;
+      this.#effects.beginRecord(lsn, record);
+      addBlockReferences(record, timeline, builder, this.#effects);
+      this.#applyEffects(record, state);
+      this.#effects.endRecord(state);
+      if (record.rmid === RM_DBASE_ID) return index + 1;
+    }
+    return batch.count;
+  }
+
+  #applyEffects(record: DecodedRecord, state: ClusterState): void {
+    try {
+      applyEffects(record, state, this.#effects);
+    } catch (error) {
+      // A manager or opcode that we do not know: its page references are kept as they are; only its effects are lost,
+      // and reading a page that it touched says so.
+      if (!(error instanceof UnsupportedError)) throw error;
+      this.counters.unsupportedRecords++;
+      this.#options.events?.({ level: "warn", topic: "ingest.unsupported", message: error.message });
+    }
+  }
+
+  /** The pages of copied databases, in several modifications that complete the record together. */
+  async *#copyDatabases(copies: DatabaseCopy[], lsn: Lsn): AsyncGenerator<Modification> {
+    const { timeline, readDatabase, signal } = this.#options;
+    for (const copy of copies) {
+      // What the sink has not taken in yet cannot be read; everything before this record must be visible.
+      await timeline.waitForRecord(copy.readLsn, signal);
+      const content = await readDatabase(copy.sourceSpc, copy.sourceDb, copy.readLsn, signal);
+      const builder = this.#builderFor(lsn);
+      this.#effects.addCopiedDatabase(copy, content);
+      yield builder.build(lsn, false, 0, 0);
+      for await (const pages of content.pages) {
+        const builder = this.#builderFor(lsn);
+        for (const page of pages) this.#effects.addCopiedPage(copy, page);
+        yield builder.build(lsn, false, 0, 0);
+      }
+    }
+    yield this.#builderFor(lsn).build(lsn, true, 0, 0);
+  }
+
+  #builderFor(lsn: Lsn): ModificationBuilder {
+    const builder = new ModificationBuilder(new Uint8Array(0), 0);
+    this.#effects.begin(builder);
+    this.#effects.beginRecord(lsn, this.#record);
+    return builder;
+  }
+}
+
+/** The stage as a stream. Back-pressure: the next batch is taken when the sink has room. */
+export function ingestWal(options: IngestOptions): TransformStream<RecordBatch, Modification> & { counters: IngestCounters } {
+  const ingest = new WalIngest(options);
+  const stream = new TransformStream<RecordBatch, Modification>({
+    async transform(batch, controller) {
+      for await (const modification of ingest.ingest(batch)) controller.enqueue(modification);
+    },
+  });
+  return Object.assign(stream, { counters: ingest.counters });
+}

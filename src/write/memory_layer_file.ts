@@ -1,0 +1,109 @@
+/**
+ * A memory layer as the bytes of a delta layer file.
+ *
+ * Write path, inside flush: pure, and the same bytes every time, so that an upload can start over without the file being
+ * kept anywhere.
+ *
+ * @module
+ */
+import type { BlockCodec } from "../bytes/block_codec.ts";
+import type { Lsn } from "../lsn.ts";
+import { VALUE_CARRIES_IMAGES, VALUE_FULL_PAGE_IMAGE, VALUE_KIND_MASK, VALUE_RECORD } from "../layer/key.ts";
+import type { LayerName } from "../layer/layer_name.ts";
+import { type LayerSummary, LayerWriter } from "../layer/layer_writer.ts";
+import type { MemoryEntry, MemoryLayer } from "../layer/memory_layer.ts";
+import type { SpaceTable } from "../layer/space_table.ts";
+import type { VersionProfile } from "../postgres/versions/profile.ts";
+import { DecodedRecord } from "../postgres/wal/record.ts";
+import { stripImages } from "../postgres/wal/strip_images.ts";
+
+/** What the file of a memory layer with entries is to be called. */
+export function memoryLayerIdentity(
+  memory: MemoryLayer,
+  spaces: SpaceTable,
+  epoch: number,
+  unique: number,
+): LayerName {
+  const sorted = memory.sortedSpaces(spaces);
+  const first = sorted[0];
+  const last = sorted[sorted.length - 1];
+  let firstBlock: number | undefined;
+  let lastBlock = 0;
+  memory.forEachBlock(first, (block) => firstBlock ??= block);
+  memory.forEachBlock(last, (block) => lastBlock = block);
+  return {
+    kind: "delta",
+    keyMin: { ...spaces.get(first), block: firstBlock ?? 0 },
+    keyMax: { ...spaces.get(last), block: lastBlock },
+    lsnStart: memory.startLsn + 1 as Lsn,
+    lsnEnd: memory.lastLsn + 1 as Lsn,
+    epoch,
+    unique,
+  };
+}
+
+/** Yields the file in chunks and returns what is known of it. */
+export function* memoryLayerFile(
+  memory: MemoryLayer,
+  spaces: SpaceTable,
+  profile: VersionProfile,
+  codec?: BlockCodec,
+): Generator<Uint8Array, LayerSummary> {
+  const writer = new LayerWriter({ kind: "delta", lsnStart: memory.startLsn + 1 as Lsn, codec });
+  const appender = new EntryAppender(writer, profile);
+  for (const space of memory.sortedSpaces(spaces)) {
+    writer.beginSpace(spaces.get(space));
+    const blocks: number[] = [];
+    memory.forEachBlock(space, (block) => blocks.push(block));
+    for (let index = 0; index < blocks.length; index++) {
+      appender.addBlock(memory, space, blocks[index]);
+      // Between chunks others may run; a chunk is half a MiB, so this is checked now and then only.
+      if ((index & 63) === 0) yield* writer.take();
+    }
+  }
+  const summary = writer.finish({ lsnEnd: memory.lastLsn + 1 as Lsn });
+  yield* writer.take();
+  return summary;
+}
+
+/** Adds versions of blocks to a layer, records without the images they carried. */
+class EntryAppender {
+  readonly #writer: LayerWriter;
+  readonly #record: DecodedRecord;
+  #stripped = new Uint8Array(16 * 1024);
+  /** The version before, held back: of two with the same LSN only the later one counts. */
+  #pending: MemoryEntry | undefined;
+
+  constructor(writer: LayerWriter, profile: VersionProfile) {
+    this.#writer = writer;
+    this.#record = new DecodedRecord(profile);
+  }
+
+  addBlock(memory: MemoryLayer, space: number, block: number): void {
+    memory.forEachVersion(space, block, this.#visit);
+    if (this.#pending !== undefined) this.#add(this.#pending);
+    this.#pending = undefined;
+  }
+
+  readonly #visit = (entry: MemoryEntry): void => {
+    const pending = this.#pending;
+    if (pending === undefined) this.#pending = { ...entry };
+    else {
+      if (pending.lsn !== entry.lsn) this.#add(pending);
+      Object.assign(pending, entry);
+    }
+  };
+
+  #add(entry: MemoryEntry): void {
+    const kind = entry.flags & VALUE_KIND_MASK;
+    if (kind === VALUE_RECORD && (entry.flags & VALUE_CARRIES_IMAGES) !== 0) {
+      this.#record.decode(entry.bytes, entry.offset, entry.lsn);
+      if (this.#record.totalLength > this.#stripped.length) this.#stripped = new Uint8Array(this.#record.totalLength);
+      const length = stripImages(this.#record, this.#stripped);
+      this.#writer.addBlock(entry.block, entry.lsn, entry.flags & ~VALUE_CARRIES_IMAGES, this.#stripped, 0, length);
+      return;
+    }
+    const hole = kind === VALUE_FULL_PAGE_IMAGE ? entry.hole : -1;
+    this.#writer.addBlock(entry.block, entry.lsn, entry.flags, entry.bytes, entry.offset, entry.length, hole);
+  }
+}

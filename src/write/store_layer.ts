@@ -1,0 +1,104 @@
+/**
+ * A layer file that is being generated goes to the store, by way of a local copy where there is a disk.
+ *
+ * Write path, shared by flush and bootstrap. When it resolves, the object is durable in the store and the local copy, if
+ * there is a place for one, on disk. A failure leaves no local file behind; an object that it may leave is an orphan,
+ * named by no manifest.
+ *
+ * @module
+ */
+import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
+import { formatLayerName, type LayerName } from "../layer/layer_name.ts";
+import type { LayerSummary } from "../layer/layer_writer.ts";
+import type { LocalLayers } from "../ports/local_layers.ts";
+import type { ObjectStore } from "../ports/object_store.ts";
+import { layerKey } from "../timeline/object_keys.ts";
+
+/** Bytes read at a time from a local copy on its way to the store. */
+const UPLOAD_CHUNK_BYTES = 1024 * 1024;
+
+export interface StoreLayerOptions {
+  timeline: string;
+  /** What the file will be called; its ranges are known before its bytes are. */
+  identity: LayerName;
+  /** Generates the file; called again when an upload starts over, and must yield the same bytes. */
+  generate(): Iterator<Uint8Array, LayerSummary>;
+  store: ObjectStore;
+  local?: LocalLayers;
+  signal?: AbortSignal;
+}
+
+/** See the module's description. */
+export async function storeLayer(options: StoreLayerOptions): Promise<LayerDescriptor> {
+  const { identity, local } = options;
+  const name = formatLayerName(identity);
+  const summary = local === undefined ? await putGenerated(name, options) : await putByLocalCopy(name, local, options);
+  return {
+    name,
+    kind: summary.kind,
+    keyMin: summary.keyMin,
+    keyMax: summary.keyMax,
+    lsnStart: summary.lsnStart,
+    lsnEnd: summary.lsnEnd,
+    size: summary.size,
+    checksum: summary.checksum,
+    complete: summary.complete,
+    epoch: identity.epoch,
+  };
+}
+
+/** Straight to the store; the size is known only at the end. */
+async function putGenerated(name: string, options: StoreLayerOptions): Promise<LayerSummary> {
+  const { timeline, generate, store, signal } = options;
+  let summary: LayerSummary | undefined;
+  async function* body(): AsyncGenerator<Uint8Array> {
+    const file = generate();
+    for (;;) {
+      const step = file.next();
+      if (step.done === true) {
+        summary = step.value;
+        return;
+      }
+      yield step.value;
+    }
+  }
+  await store.put(layerKey(timeline, name), { open: body }, { signal });
+  return summary!;
+}
+
+async function putByLocalCopy(name: string, local: LocalLayers, options: StoreLayerOptions): Promise<LayerSummary> {
+  const { timeline, generate, store, signal } = options;
+  const writer = await local.create(name);
+  let summary: LayerSummary;
+  try {
+    const file = generate();
+    for (;;) {
+      signal?.throwIfAborted();
+      const step = file.next();
+      if (step.done === true) {
+        summary = step.value;
+        break;
+      }
+      await writer.write(step.value);
+    }
+    await writer.commit();
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
+  const { size } = summary;
+  await store.put(layerKey(timeline, name), { size, open: () => readLocal(local, name, size) }, { signal });
+  return summary;
+}
+
+async function* readLocal(local: LocalLayers, name: string, size: number): AsyncGenerator<Uint8Array> {
+  const file = await local.open(name);
+  if (file === undefined) throw new TypeError(`Cannot upload layer ${name}: its local copy has gone`);
+  try {
+    for (let offset = 0; offset < size; offset += UPLOAD_CHUNK_BYTES) {
+      yield await file.readRange(offset, Math.min(UPLOAD_CHUNK_BYTES, size - offset));
+    }
+  } finally {
+    await file.close();
+  }
+}
