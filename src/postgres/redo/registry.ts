@@ -14,6 +14,7 @@ import type { Page } from "../page/page.ts";
 import type { DecodedRecord } from "../wal/record.ts";
 import {
   RM_BTREE_ID,
+  RM_HASH_ID,
   RM_HEAP2_ID,
   RM_HEAP_ID,
   RM_SEQ_ID,
@@ -22,6 +23,7 @@ import {
   rmgrName,
 } from "../wal/rmgr.ts";
 import { redoBtree } from "./btree/btree.ts";
+import { redoHash } from "./hash/hash.ts";
 import { redoHeap, redoHeap2 } from "./heap/heap.ts";
 import { redoSequence } from "./sequence.ts";
 import { redoSmgr } from "./smgr.ts";
@@ -60,6 +62,7 @@ REGISTRY[RM_SMGR_ID] = redoSmgr;
 REGISTRY[RM_HEAP2_ID] = redoHeap2;
 REGISTRY[RM_HEAP_ID] = redoHeap;
 REGISTRY[RM_BTREE_ID] = redoBtree;
+REGISTRY[RM_HASH_ID] = redoHash;
 REGISTRY[RM_SEQ_ID] = redoSequence;
 
 /** Replays one record on one page of a relation. See {@linkcode RedoFunction}. */

@@ -16,4 +16,6 @@ export const pg14: VersionProfile = Object.freeze({
   twoPhase: { hasStats: false, fileNameDigits: 8 },
   pruneTruncatesLinePointers: false,
   sizeOfHeapInplace: 2,
+  hashSqueezeAlwaysStampsWritePage: true,
+  replicationCommands: "v14",
 });

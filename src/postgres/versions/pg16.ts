@@ -16,4 +16,6 @@ export const pg16: VersionProfile = Object.freeze({
   twoPhase: { hasStats: true, fileNameDigits: 8 },
   pruneTruncatesLinePointers: true,
   sizeOfHeapInplace: 2,
+  hashSqueezeAlwaysStampsWritePage: true,
+  replicationCommands: "v15",
 });

@@ -16,4 +16,6 @@ export const pg17: VersionProfile = Object.freeze({
   twoPhase: { hasStats: true, fileNameDigits: 16 },
   pruneTruncatesLinePointers: true,
   sizeOfHeapInplace: 2,
+  hashSqueezeAlwaysStampsWritePage: false,
+  replicationCommands: "v15",
 });

@@ -16,4 +16,6 @@ export const pg18: VersionProfile = Object.freeze({
   twoPhase: { hasStats: true, fileNameDigits: 16 },
   pruneTruncatesLinePointers: true,
   sizeOfHeapInplace: 20,
+  hashSqueezeAlwaysStampsWritePage: false,
+  replicationCommands: "v15",
 });

@@ -74,4 +74,16 @@ export interface VersionProfile {
 
   /** `SizeOfHeapInplace` (14-17) or `MinSizeOfHeapInplace` (18, with invalidation messages), access/heapam_xlog.h. */
   readonly sizeOfHeapInplace: number;
+
+  /**
+   * Whether XLOG_HASH_SQUEEZE_PAGE stamps its LSN on the page that takes the moved tuples even when there are none and
+   * the page stays as it is (`hash_xlog_squeeze_page`, access/hash/hash_xlog.c): until 16.
+   */
+  readonly hashSqueezeAlwaysStampsWritePage: boolean;
+
+  /**
+   * Shape of the replication commands (replication/repl_gram.y, walsender.c): from 15 BASE_BACKUP takes its options in
+   * brackets and sends all archives in one copy, and there is READ_REPLICATION_SLOT.
+   */
+  readonly replicationCommands: "v14" | "v15";
 }
