@@ -1,0 +1,207 @@
+/**
+ * A workload that reaches most of what a stock server writes to WAL, as a busy application would mix it.
+ *
+ * Its pieces are in `workload/`, one function each, and run alone as well. Given a seed, every session draws the same
+ * blocks and values; how they interleave is the server's affair.
+ *
+ * @module
+ */
+import * as allTypes from "./workload/all_types.ts";
+import * as btree from "./workload/btree.ts";
+import * as databases from "./workload/databases.ts";
+import * as ddl from "./workload/ddl.ts";
+import * as heap from "./workload/heap.ts";
+import * as maintenance from "./workload/maintenance.ts";
+import * as rowLocks from "./workload/row_locks.ts";
+import { type Block, Session, SHARED } from "./workload/session.ts";
+import * as toast from "./workload/toast.ts";
+import * as transactions from "./workload/transactions.ts";
+import * as wal from "./workload/wal.ts";
+import type { Cluster } from "./postgres_cluster.ts";
+import { SeededRandom } from "./random.ts";
+import { waitFor } from "./wait.ts";
+
+export { type Block, Session } from "./workload/session.ts";
+
+export interface WorkloadOptions {
+  /** See `seededRandom()`; the same seed gives the same work. */
+  seed: number;
+  /** Blocks that each session runs. One of this and `seconds` must be given. */
+  rounds?: number;
+  /** How long sessions go on beginning blocks. */
+  seconds?: number;
+  /** Concurrent users, two connections each. Default: 3. */
+  sessions?: number;
+  /** Default: postgres. */
+  database?: string;
+  /** Ends it early: no further block begins. */
+  signal?: AbortSignal;
+  /** Goes on after lost connections, as when the server is killed and started again meanwhile. Default: false. */
+  surviveRestarts?: boolean;
+  /** Leaves two transactions prepared at the end. Default: true. */
+  keepPrepared?: boolean;
+  /** Blocks and their weights, instead of all of {@linkcode BLOCKS}. */
+  blocks?: WeightedBlocks;
+}
+
+export type WeightedBlocks = readonly (readonly [number, string, Block])[];
+
+/** What was done. */
+export interface WorkloadSummary {
+  seed: number;
+  /** Blocks that ended well, by name. */
+  done: Record<string, number>;
+  /** Blocks given up, by name: another session's lock, a deadlock, a lost connection where that may be. */
+  givenUp: Record<string, number>;
+}
+
+/** All blocks with how often they come, and their names. */
+export const BLOCKS: WeightedBlocks = [
+  ...named(8, pick(heap, "insertRows", "copyRows", "hotUpdates", "indexedUpdates", "growingUpdates")),
+  ...named(4, pick(heap, "deleteRows", "pruneOnePage", "updateTwice", "upserts")),
+  ...named(4, pick(allTypes, "insertAllTypes", "updateAllTypes")),
+  ...named(3, pick(toast, "insertDocuments", "insertLz4Documents", "updateDocuments", "deleteDocuments")),
+  ...named(3, pick(transactions, "savepoints", "manySubtransactions", "rolledBack", "failed", "twoPhase")),
+  ...named(1, pick(transactions, "largeTransaction")),
+  ...named(
+    4,
+    pick(rowLocks, "sharedLocks", "updateUnderKeyShare", "locksInSubtransactions", "children", "plainLocks"),
+  ),
+  ...named(
+    4,
+    pick(btree, "ascendingKeys", "randomKeys", "duplicateKeys", "churnKeys", "deleteKeys", "killedKeys"),
+  ),
+  ...named(1, pick(btree, "uniqueViolation")),
+  ...named(4, pick(maintenance, "vacuum", "vacuumFreeze", "vacuumTruncates")),
+  ...named(
+    1,
+    pick(
+      maintenance,
+      "vacuumFull",
+      "vacuumFullCatalog",
+      "reindex",
+      "reindexConcurrently",
+      "cluster",
+      "analyze",
+    ),
+  ),
+  ...named(
+    2,
+    pick(ddl, "createAndDrop", "truncate", "alterTable", "unloggedTable", "temporaryTable", "sequences"),
+  ),
+  ...named(1, pick(ddl, "materializedView", "partitions", "largeObject")),
+  ...named(1, pick(databases, "createDatabase", "moveDatabase", "tablespaceTable")),
+  ...named(1, pick(wal, "checkpoint", "switchWal", "restorePoint", "logicalMessage")),
+];
+
+function pick<T extends object, K extends keyof T>(module: T, ...names: K[]): Pick<T, K> {
+  return Object.fromEntries(names.map((name) => [name, module[name]])) as Pick<T, K>;
+}
+
+function named(weight: number, blocks: Record<string, Block>): WeightedBlocks {
+  return Object.entries(blocks).map(([name, block]) => [weight, name, block] as const);
+}
+
+/** Lock not had in time, deadlock, serialization failure, object in use: another session's doing. */
+const CONFLICTS = new Set(["55P03", "40P01", "40001", "55006"]);
+/** The server is starting, stopping or gone. */
+const OUTAGES = new Set([
+  "57P01",
+  "57P02",
+  "57P03",
+  "08006",
+  "CONNECTION_CLOSED",
+  "CONNECTION_ENDED",
+  "CONNECTION_DESTROYED",
+  "CONNECT_TIMEOUT",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+]);
+
+/** Creates the shared tables. Safe to repeat. */
+export async function prepareWorkload(session: Session): Promise<void> {
+  await session.run(`CREATE SCHEMA IF NOT EXISTS ${SHARED}`);
+  await heap.prepareHeap(session);
+  await allTypes.prepareAllTypes(session);
+  await toast.prepareToast(session);
+  await transactions.prepareTransactions(session);
+  await rowLocks.prepareRowLocks(session);
+  await btree.prepareBtree(session);
+}
+
+/**
+ * Runs the mix and returns what was done. At the end no transaction is open but the prepared ones.
+ *
+ * @throws {Error} If a block fails for another reason than a conflict, naming block and seed.
+ */
+export async function mixedWorkload(cluster: Cluster, options: WorkloadOptions): Promise<WorkloadSummary> {
+  if ((options.rounds === undefined) === (options.seconds === undefined)) {
+    throw new TypeError("Cannot run a workload: expected one of rounds and seconds");
+  }
+  const random = new SeededRandom(options.seed);
+  const database = options.database ?? "postgres";
+  const sessions = Array.from(
+    { length: options.sessions ?? 3 },
+    (_, index) => new Session(cluster, database, index, random.fork()),
+  );
+  const summary: WorkloadSummary = { seed: options.seed, done: {}, givenUp: {} };
+  try {
+    await prepareWorkload(sessions[0]);
+    for (const session of sessions) await ddl.prepareDdl(session);
+    const outcomes = await Promise.allSettled(
+      sessions.map((session) => runSession(session, options, summary)),
+    );
+    for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+    if (options.keepPrepared ?? true) {
+      for (let i = 0; i < 2; i++) await transactions.keepPrepared(sessions[0]);
+    }
+  } finally {
+    await Promise.all(sessions.map((session) => session.close()));
+  }
+  return summary;
+}
+
+async function runSession(
+  session: Session,
+  options: WorkloadOptions,
+  summary: WorkloadSummary,
+): Promise<void> {
+  const blocks = (options.blocks ?? BLOCKS).map(([weight, name, block]) =>
+    [weight, { name, block }] as const
+  );
+  const end = options.seconds === undefined ? Infinity : performance.now() + options.seconds * 1000;
+  for (let round = 0; round < (options.rounds ?? Infinity) && performance.now() < end; round++) {
+    if (options.signal?.aborted) return;
+    const { name, block } = session.random.weighted(blocks);
+    try {
+      await block(session);
+      summary.done[name] = (summary.done[name] ?? 0) + 1;
+    } catch (error) {
+      if (!isExpected(error, options.surviveRestarts ?? false)) {
+        const message = error instanceof Error ? error.message : String(error);
+        throw new Error(`Workload block ${name} failed (seed ${options.seed}): ${message}`, { cause: error });
+      }
+      summary.givenUp[name] = (summary.givenUp[name] ?? 0) + 1;
+      if (isConflict(error)) await session.recover();
+      else await reconnect(session, options.signal);
+    }
+  }
+}
+
+function codeOf(error: unknown): string {
+  return (error as { code?: string }).code ?? "";
+}
+
+function isConflict(error: unknown): boolean {
+  return CONFLICTS.has(codeOf(error));
+}
+
+function isExpected(error: unknown, surviveRestarts: boolean): boolean {
+  return isConflict(error) || (surviveRestarts && OUTAGES.has(codeOf(error)));
+}
+
+async function reconnect(session: Session, signal?: AbortSignal): Promise<void> {
+  const isBack = async () => await session.reconnect() || signal?.aborted;
+  await waitFor(isBack, { what: "the server answers again", intervalMs: 50, timeoutMs: 120_000 });
+}
