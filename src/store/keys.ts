@@ -35,8 +35,7 @@ export function checkPrefix(prefix: string): void {
       }: expected the beginning of a key (letters, digits, ".", "_", "-" and single slashes)`,
     );
   }
-  // The last component may be a fragment, "..", of a legal "..x": it only filters names.
-  checkComponents(prefix, prefix.split("/").slice(0, -1));
+  checkComponents(prefix, prefix.split("/"));
 }
 
 function checkComponents(text: string, components: string[]): void {
