@@ -2,9 +2,10 @@
  * What a WAL record does besides editing the pages it names: the vocabulary.
  *
  * Write path, inside ingest. `effects/*.ts` are pure functions from a record to calls on an {@linkcode EffectSink};
- * ingest implements the sink and turns the calls into versioned keys. The sink is told facts in record order; all
- * of one record's facts take effect at the record's end LSN, before or after its block references as
- * {@linkcode EffectPhase} says.
+ * ingest implements the sink and turns the calls into versioned keys. The sink is told facts in record order, and all
+ * of one record's facts take effect at the record's end LSN. A record that names blocks has no other effect than
+ * {@linkcode EffectSink.touchBlock}, so the order of blocks and effects within a record does not matter. A record
+ * never names one page of an SLRU both as zeroed and as touched.
  *
  * @module
  */
@@ -20,9 +21,15 @@ export interface RelationId {
 
 /** The facts. Every method is cheap and synchronous; none may throw but for corrupt input. */
 export interface EffectSink {
-  /** The record must also be replayed on this page, which it does not name (visibility map bits, cut map pages). */
+  /**
+   * The record must also be replayed on this page, which it does not name (visibility map bits, cut map pages).
+   * Nothing happens if the block does not exist.
+   */
   touchBlock(spc: number, db: number, rel: number, fork: number, block: number): void;
-  /** The record must be replayed on this SLRU page. Pages may be named more than once per record. */
+  /**
+   * The record must be replayed on this SLRU page. Pages may be named more than once per record. A page that does not
+   * exist (its segment was removed, or never written) exists from here on and is zero before the record.
+   */
   touchSlruPage(kind: SlruKind, pageno: number): void;
 
   /** A fork now exists (with 0 blocks if it did not exist before). */
@@ -32,31 +39,44 @@ export interface EffectSink {
   /** The relation is gone, all forks. */
   dropRelation(spc: number, db: number, rel: number): void;
 
-  /** A database directory now exists as a copy of `source`, every fork of every relation and its map (file copy strategy). */
+  /**
+   * A database directory now exists as a copy of `source`, every fork of every relation and its map (file copy
+   * strategy). What was there before is gone.
+   */
   copyDatabase(spc: number, db: number, sourceSpc: number, sourceDb: number): void;
   /** A database directory now exists, empty; its relations come as WAL (WAL log strategy). */
   createDatabase(spc: number, db: number): void;
   /** The database directory in this tablespace is gone with all its relations. */
   dropDatabase(spc: number, db: number): void;
+  /** `path` is where its link points; empty for a tablespace in place (15 and later, for tests). */
   createTablespace(spc: number, path: string): void;
   dropTablespace(spc: number): void;
 
-  /** The relation map of a database (or of the shared catalogs: spc 1664, db 0) is now this file. */
+  /** The relation map of a database (or of the shared catalogs: spc 1664, db 0) is now this file. `bytes` is the sink's. */
   putRelmap(spc: number, db: number, bytes: Uint8Array): void;
 
   /** The SLRU page exists and is all zero from here on. */
   zeroSlruPage(kind: SlruKind, pageno: number): void;
-  /** Segments wholly before `cutoffPage` are removed, as SimpleLruTruncate decides (wrap-around included). */
+  /** Segments wholly before `cutoffPage` are removed: those for which `slruMayDeleteSegment()` says so. */
   truncateSlru(kind: SlruKind, cutoffPage: number): void;
-  /** Exactly the segments `first..last`, circularly, are removed (multixact members). */
+  /** Segments `[first, end)`, circularly, are removed (multixact members): those that `slruSegmentInRange()` names. */
   deleteSlruSegments(kind: SlruKind, firstSegno: number, endSegno: number): void;
+  /** All segments are removed (commit timestamps, when track_commit_timestamp goes off). */
+  clearSlru(kind: SlruKind): void;
 
-  /** The state file of a prepared transaction: content without its trailing CRC. */
-  putTwoPhase(xid: number, bytes: Uint8Array): void;
-  dropTwoPhase(xid: number): void;
+  /**
+   * The state file of a prepared transaction: content without its trailing CRC; `bytes` is the sink's.
+   *
+   * @param fullXid Epoch and xid: `epoch * 2^32 + xid`.
+   */
+  putTwoPhase(fullXid: number, bytes: Uint8Array): void;
+  dropTwoPhase(fullXid: number): void;
 
-  /** Progress of a replication origin. */
-  setOrigin(originId: number, remoteLsn: Lsn): void;
+  /**
+   * Progress of a replication origin moved to this position, which is one of another system: 64 bits that need not be
+   * an LSN.
+   */
+  setOrigin(originId: number, remoteLsn: bigint): void;
   dropOrigin(originId: number): void;
 
   /** A transaction committed (or aborted) at this time: microseconds since 2000-01-01 UTC. Feeds the index of times. */
