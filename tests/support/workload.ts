@@ -57,49 +57,30 @@ export interface WorkloadSummary {
 
 /** All blocks with how often they come, and their names. */
 export const BLOCKS: WeightedBlocks = [
-  ...named(8, pick(heap, "insertRows", "copyRows", "hotUpdates", "indexedUpdates", "growingUpdates")),
-  ...named(4, pick(heap, "deleteRows", "pruneOnePage", "updateTwice", "upserts")),
-  ...named(4, pick(allTypes, "insertAllTypes", "updateAllTypes")),
-  ...named(3, pick(toast, "insertDocuments", "insertLz4Documents", "updateDocuments", "deleteDocuments")),
-  ...named(3, pick(transactions, "savepoints", "manySubtransactions", "rolledBack", "failed", "twoPhase")),
-  ...named(1, pick(transactions, "largeTransaction")),
-  ...named(
-    4,
-    pick(rowLocks, "sharedLocks", "updateUnderKeyShare", "locksInSubtransactions", "children", "plainLocks"),
-  ),
-  ...named(
-    4,
-    pick(btree, "ascendingKeys", "randomKeys", "duplicateKeys", "churnKeys", "deleteKeys", "killedKeys"),
-  ),
-  ...named(1, pick(btree, "uniqueViolation")),
-  ...named(4, pick(maintenance, "vacuum", "vacuumFreeze", "vacuumTruncates")),
-  ...named(
-    1,
-    pick(
-      maintenance,
-      "vacuumFull",
-      "vacuumFullCatalog",
-      "reindex",
-      "reindexConcurrently",
-      "cluster",
-      "analyze",
-    ),
-  ),
-  ...named(
-    2,
-    pick(ddl, "createAndDrop", "truncate", "alterTable", "unloggedTable", "temporaryTable", "sequences"),
-  ),
-  ...named(1, pick(ddl, "materializedView", "partitions", "largeObject")),
-  ...named(1, pick(databases, "createDatabase", "moveDatabase", "tablespaceTable")),
-  ...named(1, pick(wal, "checkpoint", "switchWal", "restorePoint", "logicalMessage")),
+  ...weighted(8, heap, "insertRows", "copyRows", "hotUpdates", "indexedUpdates", "growingUpdates"),
+  ...weighted(4, heap, "deleteRows", "pruneOnePage", "updateTwice", "upserts"),
+  ...weighted(4, allTypes, "insertAllTypes", "updateAllTypes"),
+  ...weighted(3, toast, "insertDocuments", "insertLz4Documents", "updateDocuments", "deleteDocuments"),
+  ...weighted(3, transactions, "savepoints", "manySubtransactions", "rolledBack", "failed", "twoPhase"),
+  ...weighted(1, transactions, "largeTransaction"),
+  ...weighted(4, rowLocks, "sharedLocks", "updateUnderKeyShare", "keyShareOfUpdated"),
+  ...weighted(3, rowLocks, "locksInSubtransactions", "children", "plainLocks"),
+  ...weighted(4, btree, "ascendingKeys", "randomKeys", "duplicateKeys"),
+  ...weighted(4, btree, "churnKeys", "deleteKeys", "killedKeys"),
+  ...weighted(1, btree, "uniqueViolation"),
+  ...weighted(4, maintenance, "vacuum", "vacuumFreeze", "vacuumTruncates"),
+  ...weighted(1, maintenance, "vacuumFull", "vacuumFullCatalog", "cluster", "analyze"),
+  ...weighted(1, maintenance, "reindex", "reindexConcurrently"),
+  ...weighted(2, ddl, "createAndDrop", "truncate", "alterTable", "sequences"),
+  ...weighted(2, ddl, "unloggedTable", "temporaryTable"),
+  ...weighted(1, ddl, "materializedView", "partitions", "largeObject"),
+  ...weighted(1, databases, "createDatabase", "moveDatabase", "tablespaceTable", "passingTablespace"),
+  ...weighted(1, wal, "checkpoint", "switchWal", "restorePoint", "logicalMessage", "replicationOrigin"),
 ];
 
-function pick<T extends object, K extends keyof T>(module: T, ...names: K[]): Pick<T, K> {
-  return Object.fromEntries(names.map((name) => [name, module[name]])) as Pick<T, K>;
-}
-
-function named(weight: number, blocks: Record<string, Block>): WeightedBlocks {
-  return Object.entries(blocks).map(([name, block]) => [weight, name, block] as const);
+/** Some of a module's blocks, each as often. */
+function weighted<K extends string>(weight: number, blocks: Record<K, Block>, ...names: K[]): WeightedBlocks {
+  return names.map((name) => [weight, name, blocks[name]] as const);
 }
 
 /** Lock not had in time, deadlock, serialization failure, object in use: another session's doing. */

@@ -54,6 +54,19 @@ export const tablespaceTable: Block = async (session) => {
   await session.run(`ALTER TABLE ${table} SET TABLESPACE ${session.random.pick([tablespace, "pg_default"])}`);
 };
 
+/** A tablespace that comes, is used, and goes. */
+export const passingTablespace: Block = async (session) => {
+  const name = `passing_${session.database}_${session.index}`;
+  const location = await session.cluster.directory(`tablespaces/${name}`);
+  await session.run(`DROP TABLE IF EXISTS ${session.own}.passing`); // left by a run that was cut off
+  await session.run(`DROP TABLESPACE IF EXISTS ${name}`);
+  await session.run(`CREATE TABLESPACE ${name} LOCATION '${location}'`);
+  await session.run(`CREATE TABLE ${session.own}.passing (i int) TABLESPACE ${name}`);
+  await session.run(`INSERT INTO ${session.own}.passing SELECT generate_series(1, 300)`);
+  await session.run(`DROP TABLE ${session.own}.passing`);
+  await session.run(`DROP TABLESPACE ${name}`);
+};
+
 /** This session's tablespace, created the first time. */
 async function ensureTablespace(session: Session): Promise<string> {
   const name = `space_${session.database}_${session.index}`;

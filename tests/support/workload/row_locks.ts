@@ -72,3 +72,14 @@ export const plainLocks: Block = async (session) => {
     `SELECT id FROM ${SHARED}.parents WHERE ${someParents(session)} ORDER BY id FOR NO KEY UPDATE`,
   ]);
 };
+
+/** A key locked while its row is being updated: the lock follows the row to its new version. */
+export const keyShareOfUpdated: Block = async (session) => {
+  const rows = someParents(session);
+  await session.run("BEGIN");
+  await session.run(`UPDATE ${SHARED}.parents SET visits = visits + 1 WHERE ${rows}`);
+  await session.runOther("BEGIN");
+  await session.runOther(`SELECT id FROM ${SHARED}.parents WHERE ${rows} ORDER BY id FOR KEY SHARE`);
+  await session.run(session.random.pick(["COMMIT", "ROLLBACK"]));
+  await session.runOther("COMMIT");
+};
