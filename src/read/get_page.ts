@@ -25,7 +25,7 @@ import { NO_SPACE } from "../layer/space_table.ts";
 import { ValueChain } from "../layer/value_chain.ts";
 import type { RelationId } from "../postgres/effects/effect_sink.ts";
 import { Page } from "../postgres/page/page.ts";
-import { setPageChecksum } from "../postgres/page/checksum.ts";
+import { pageChecksum } from "../postgres/page/checksum.ts";
 import { type SlruKind, SLRU_PAGES_PER_SEGMENT } from "../postgres/page/slru.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
 import type { ImageCodecs } from "../postgres/wal/block_image.ts";
@@ -33,10 +33,22 @@ import { hintBitsLogged } from "../timeline/facts.ts";
 import { decodeSize } from "../timeline/sizes.ts";
 import type { Timeline, TimelineView } from "../timeline/timeline.ts";
 import type { LayerFetcher } from "./fetch.ts";
+import type { NewestValue } from "./newest_values.ts";
 import { Replayer } from "./replay.ts";
 
 export interface ReadOptions {
   signal?: AbortSignal;
+  /** Reads before the base backup's end too, where pages are not right yet: for the writer that resumes there. */
+  evenInconsistent?: boolean;
+}
+
+/** A space and its length. */
+export interface SpaceSize {
+  space: KeySpace;
+  /** Undefined when it does not exist. */
+  blocks: number | undefined;
+  /** The most blocks that it ever had. */
+  highWater: number;
 }
 
 /** Reads pages, sizes and other values of a timeline at any LSN that it holds. */
@@ -70,7 +82,7 @@ export class TimelineReader {
    * @throws {UnavailableError} If the store does not answer.
    */
   async getPage(relation: RelationId, fork: number, block: number, lsn: Lsn, options: ReadOptions = {}): Promise<Uint8Array> {
-    const view = this.#viewAt(lsn);
+    const view = this.#viewAt(lsn, options);
     const space = relationSpace(relation, fork);
     const blocks = await this.#size(view, space, lsn, options);
     if (blocks === undefined) throw new NotFoundError(`Cannot read ${describe(relation, fork)}: it does not exist at LSN ${formatLsn(lsn)}`);
@@ -80,18 +92,18 @@ export class TimelineReader {
       );
     }
     const page = await this.#rebuild(view, space, block, lsn, options);
-    if (this.timeline.facts.dataChecksums && !page.isNew()) setPageChecksum(page, block);
+    if (this.timeline.facts.dataChecksums && !page.isNew()) page.checksum = pageChecksum(page, block);
     return page.u8;
   }
 
   /** Blocks of a fork at an LSN, undefined if it does not exist then. */
   relationSize(relation: RelationId, fork: number, lsn: Lsn, options: ReadOptions = {}): Promise<number | undefined> {
-    return this.#size(this.#viewAt(lsn), relationSpace(relation, fork), lsn, options);
+    return this.#size(this.#viewAt(lsn, options), relationSpace(relation, fork), lsn, options);
   }
 
   /** A page of an SLRU (transaction status and its like), undefined if it does not exist at that LSN. */
   async getSlruPage(kind: SlruKind, pageno: number, lsn: Lsn, options: ReadOptions = {}): Promise<Uint8Array | undefined> {
-    const view = this.#viewAt(lsn);
+    const view = this.#viewAt(lsn, options);
     const space = { family: FAMILY_SLRU, a: kind, b: 0, c: Math.floor(pageno / SLRU_PAGES_PER_SEGMENT), d: 0 };
     const block = pageno % SLRU_PAGES_PER_SEGMENT;
     const pages = await this.#size(view, space, lsn, options);
@@ -101,29 +113,36 @@ export class TimelineReader {
 
   /** The newest value of a key at or below an LSN: a copy of its bytes; undefined if there is none or it is dropped. */
   async getValue(space: KeySpace, block: number, lsn: Lsn, options: ReadOptions = {}): Promise<Uint8Array | undefined> {
-    const chain = await this.#collect(this.#viewAt(lsn), space, block, lsn, options);
+    const chain = await this.#collect(this.#viewAt(lsn, options), space, block, lsn, options);
     if (chain.length === 0 || (chain.flags[0] & VALUE_KIND_MASK) === VALUE_DROPPED) return undefined;
     return chain.buffers[0].slice(chain.offsets[0], chain.offsets[0] + chain.lengths[0]);
   }
 
   /** Every space of a size family (relations, SLRU segments) that exists at an LSN, with its length, in key order. */
-  async listSizes(family: number, lsn: Lsn, options: ReadOptions = {}): Promise<{ space: KeySpace; blocks: number; highWater: number }[]> {
-    const found: { space: KeySpace; blocks: number; highWater: number }[] = [];
-    for (const { space, bytes } of await this.listValues(sizeFamily(family), lsn, options)) {
-      found.push({ space: { ...space, family }, ...decodeSize(bytes, 0, bytes.length) });
-    }
-    return found;
+  async listSizes(family: number, lsn: Lsn, options: ReadOptions = {}): Promise<SpaceSize[]> {
+    const values = await this.#listAll(sizeFamily(family), lsn, options);
+    return values.filter((value) => !value.dropped).map((value) => sizeOf(family, value));
+  }
+
+  /** Like {@linkcode listSizes}, with spaces that are gone: their length is undefined, their high-water mark is known. */
+  async listSizesEver(family: number, lsn: Lsn, options: ReadOptions = {}): Promise<SpaceSize[]> {
+    const values = await this.#listAll(sizeFamily(family), lsn, options);
+    return values.map((value) => sizeOf(family, value));
   }
 
   /** The newest value of every key of a family at an LSN, dropped ones left out, in key order. */
-  async listValues(family: number, lsn: Lsn, options: ReadOptions = {}): Promise<{ space: KeySpace; block: number; bytes: Uint8Array }[]> {
-    return await this.#fetcher.listNewest(this.#viewAt(lsn), this.timeline.spaces, family, lsn, options.signal);
+  async listValues(family: number, lsn: Lsn, options: ReadOptions = {}): Promise<NewestValue[]> {
+    return (await this.#listAll(family, lsn, options)).filter((value) => !value.dropped);
   }
 
-  #viewAt(lsn: Lsn): TimelineView {
+  async #listAll(family: number, lsn: Lsn, options: ReadOptions): Promise<NewestValue[]> {
+    return await this.#fetcher.listNewest(this.#viewAt(lsn, options), this.timeline.spaces, family, lsn, options.signal);
+  }
+
+  #viewAt(lsn: Lsn, options: ReadOptions): TimelineView {
     const view = this.timeline.view();
     if (lsn > view.lastRecordLsn) throw new LsnNotReachedError(lsn, view.lastRecordLsn);
-    if (lsn < view.consistentLsn) throw new LsnCollectedError(lsn, view.consistentLsn);
+    if (lsn < view.consistentLsn && options.evenInconsistent !== true) throw new LsnCollectedError(lsn, view.consistentLsn);
     return view;
   }
 
@@ -151,6 +170,11 @@ export class TimelineReader {
     await this.#fetcher.collect(view.layers, space, block, lsn, chain, options.signal);
     return chain;
   }
+}
+
+function sizeOf(family: number, { space, bytes, dropped }: NewestValue): SpaceSize {
+  const { blocks, highWater } = decodeSize(bytes, 0, bytes.length);
+  return { space: { ...space, family }, blocks: dropped ? undefined : blocks, highWater };
 }
 
 function relationSpace(relation: RelationId, fork: number): KeySpace {

@@ -97,7 +97,7 @@ export class Replayer {
     const record = this.#record;
     record.decode(chain.buffers[index], chain.offsets[index], lsn);
     if (space.family !== FAMILY_RELATION) {
-      redoSlruPage(page.u8, space.a as SlruKind, space.c * SLRU_PAGES_PER_SEGMENT + block, record, this.#context);
+      redoSlruPage(page.u8, space.a as SlruKind, space.c * SLRU_PAGES_PER_SEGMENT + block, record);
       return;
     }
     const target = this.#target;

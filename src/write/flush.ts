@@ -161,7 +161,7 @@ export class Flusher {
       } catch (error) {
         if (!(error instanceof UnavailableError)) throw error;
         events?.({ level: "warn", topic: "flush.retry", message: `Cannot flush yet: ${error.message}`, error });
-        await backoff.sleep(this.#stopped.signal);
+        await backoff.wait(this.#stopped.signal);
       }
     }
   }

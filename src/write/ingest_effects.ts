@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { setU64 } from "../bytes/little_endian.ts";
+import { setU32 } from "../bytes/little_endian.ts";
 import { UnsupportedError } from "../errors.ts";
 import { formatLsn, INVALID_LSN, type Lsn } from "../lsn.ts";
 import {
@@ -190,6 +190,10 @@ export class IngestEffects implements EffectSink {
     });
   }
 
+  clearSlru(kind: SlruKind): void {
+    this.#forEachSlruSegment(kind, (space) => this.#resize(space, ABSENT));
+  }
+
   #forEachSlruSegment(kind: SlruKind, visit: (space: number, segno: number) => void): void {
     const { spaces, sizes } = this.#timeline;
     for (let id = 0; id < spaces.count; id++) {
@@ -222,15 +226,20 @@ export class IngestEffects implements EffectSink {
   }
 
   copyDatabase(spc: number, db: number, sourceSpc: number, sourceDb: number): void {
+    this.#dropForks(spc, db);
     this.createDatabase(spc, db);
     this.#copies.push({ spc, db, sourceSpc, sourceDb, readLsn: this.#previousLsn });
   }
 
-  dropDatabase(spc: number, db: number): void {
+  #dropForks(spc: number, db: number): void {
     const { spaces, sizes } = this.#timeline;
     for (let id = 0; id < spaces.count; id++) {
       if (spaces.isInDatabase(id, FAMILY_RELATION, spc, db) && sizes.get(id) !== ABSENT) this.#resize(id, ABSENT);
     }
+  }
+
+  dropDatabase(spc: number, db: number): void {
+    this.#dropForks(spc, db);
     this.#put(FAMILY_RELMAP, spc, db, NO_BYTES, VALUE_DROPPED);
     this.#put(FAMILY_DATABASE, spc, db, NO_BYTES, VALUE_DROPPED);
   }
@@ -278,9 +287,10 @@ export class IngestEffects implements EffectSink {
     this.#put(FAMILY_TWO_PHASE, Math.floor(xid / 0x1_0000_0000), xid >>> 0, NO_BYTES, VALUE_DROPPED);
   }
 
-  setOrigin(originId: number, remoteLsn: Lsn): void {
+  setOrigin(originId: number, remoteLsn: bigint): void {
     const bytes = new Uint8Array(8);
-    setU64(bytes, 0, remoteLsn);
+    setU32(bytes, 0, Number(remoteLsn & 0xffff_ffffn));
+    setU32(bytes, 4, Number(remoteLsn >> 32n));
     this.#put(FAMILY_ORIGIN, originId, 0, bytes);
   }
 

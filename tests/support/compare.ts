@@ -11,7 +11,6 @@ import { NotFoundError, UnsupportedError } from "../../src/errors.ts";
 import { FAMILY_RELATION, FAMILY_RELMAP, FAMILY_SLRU, FAMILY_TWO_PHASE } from "../../src/layer/key.ts";
 import { formatLsn, type Lsn } from "../../src/lsn.ts";
 import {
-  INIT_FORKNUM,
   parseDatabaseDirectory,
   parseRelationPath,
 } from "../../src/postgres/files/relation_path.ts";
