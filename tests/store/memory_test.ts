@@ -1,7 +1,8 @@
 /** The store in memory. */
 import { MemoryStore } from "../../src/store/memory.ts";
 import { assert, suite } from "../support/harness.ts";
-import { objectStoreTests, text } from "../suites/object_store.ts";
+import { objectStoreTests } from "../suites/object_store.ts";
+import { text } from "../suites/object_store_helpers.ts";
 
 const test = suite("store/memory");
 
