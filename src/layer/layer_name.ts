@@ -8,7 +8,7 @@
  * image  KEY36-KEY36__LSN16-EPOCH8-UNIQUE8
  * delta  KEY36-KEY36__LSN16-LSN16-EPOCH8-UNIQUE8      LSN end exclusive
  * ```
- * Keys and LSNs are upper-case, epoch and checksum lower-case hexadecimal. Names sort by key, then LSN.
+ * Keys and LSNs are upper-case, epoch and unique part lower-case hexadecimal. Names sort by key, then LSN.
  *
  * @module
  */
