@@ -63,14 +63,19 @@ export interface AttachedTimeline {
  * @throws {NotFoundError} If the store has no timeline of that name.
  * @throws {UnavailableError} If the store does not answer.
  */
-export async function attachReader(options: EngineOptions & { signal?: AbortSignal }): Promise<AttachedTimeline> {
+export async function attachReader(
+  options: EngineOptions & { signal?: AbortSignal },
+): Promise<AttachedTimeline> {
   const name = options.timeline ?? "main";
   checkTimelineName(name);
   const stored = await readManifest(options.store, name, options.signal);
   if (stored === undefined) {
-    throw new NotFoundError(`Cannot attach timeline "${name}": ${options.store.description} has none of that name`, {
-      hint: "`varve follow` or `varve import` creates one.",
-    });
+    throw new NotFoundError(
+      `Cannot attach timeline "${name}": ${options.store.description} has none of that name`,
+      {
+        hint: "`varve follow` or `varve import` creates one.",
+      },
+    );
   }
   return await openTimeline(stored.manifest, options);
 }
@@ -97,7 +102,10 @@ export async function openTimeline(manifest: Manifest, options: EngineOptions): 
 }
 
 /** Loads what a writer must know at the timeline's last record: all sizes, and the cluster's state. */
-export async function loadWriterState(attached: AttachedTimeline, signal?: AbortSignal): Promise<ClusterState> {
+export async function loadWriterState(
+  attached: AttachedTimeline,
+  signal?: AbortSignal,
+): Promise<ClusterState> {
   const { timeline, reader } = attached;
   const lsn = timeline.lastRecordLsn;
   const options = { signal, evenInconsistent: true };
@@ -106,8 +114,15 @@ export async function loadWriterState(attached: AttachedTimeline, signal?: Abort
       timeline.sizes.set(timeline.spaces.internSpace(space), blocks ?? ABSENT, highWater);
     }
   }
-  const bytes = await reader.getValue({ family: FAMILY_CLUSTER_STATE, a: 0, b: 0, c: 0, d: 0 }, 0, lsn, options);
-  if (bytes === undefined) throw new NotFoundError(`Cannot resume timeline "${timeline.name}": it has no cluster state`);
+  const bytes = await reader.getValue(
+    { family: FAMILY_CLUSTER_STATE, a: 0, b: 0, c: 0, d: 0 },
+    0,
+    lsn,
+    options,
+  );
+  if (bytes === undefined) {
+    throw new NotFoundError(`Cannot resume timeline "${timeline.name}": it has no cluster state`);
+  }
   const state = decodeClusterState(bytes);
   for (const { space, bytes } of await reader.listValues(FAMILY_ORIGIN, lsn, options)) {
     state.origins.set(space.a, new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));

@@ -41,6 +41,7 @@ export class MemoryLayer {
   readonly startLsn: Lsn;
   #endLsn: Lsn;
   #lastLsn: Lsn;
+  #tli: number;
   #count = 0;
   #walBytes = 0;
   #valueBytes = 0;
@@ -55,8 +56,9 @@ export class MemoryLayer {
   /** By space id; undefined where the space has no entry here. */
   readonly #index: (BlockIndex | undefined)[] = [];
 
-  constructor(startLsn: Lsn) {
+  constructor(startLsn: Lsn, tli: number) {
     this.startLsn = startLsn;
+    this.#tli = tli;
     this.#endLsn = startLsn;
     this.#lastLsn = startLsn;
   }
@@ -64,6 +66,10 @@ export class MemoryLayer {
   /** The end of the last record that is here whole. */
   get endLsn(): Lsn {
     return this.#endLsn;
+  }
+  /** PostgreSQL's timeline that `endLsn` is on. */
+  get tli(): number {
+    return this.#tli;
   }
   /** All entries have an LSN at or below this one; beyond `endLsn` only while a record of many pages comes in. */
   get lastLsn(): Lsn {
@@ -108,7 +114,10 @@ export class MemoryLayer {
     this.#count = first + count;
     this.#walBytes += modification.walBytes;
     this.#lastLsn = modification.endLsn;
-    if (modification.completesRecord) this.#endLsn = modification.endLsn;
+    if (modification.completesRecord) {
+      this.#endLsn = modification.endLsn;
+      this.#tli = modification.tli;
+    }
   }
 
   /**

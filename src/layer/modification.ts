@@ -13,6 +13,8 @@ import type { Lsn } from "../lsn.ts";
 export interface Modification {
   /** The last record LSN after this modification. */
   readonly endLsn: Lsn;
+  /** PostgreSQL's timeline that `endLsn` is on. */
+  readonly tli: number;
   /** False for all but the last of several modifications that make up one record (a copied database). */
   readonly completesRecord: boolean;
   /** Records taken in, and their bytes; for counters. */
@@ -68,7 +70,15 @@ export class ModificationBuilder {
   }
 
   /** Adds a value that is a range of the batch's bytes. */
-  addRange(space: number, block: number, lsn: number, flags: number, offset: number, length: number, hole: number): void {
+  addRange(
+    space: number,
+    block: number,
+    lsn: number,
+    flags: number,
+    offset: number,
+    length: number,
+    hole: number,
+  ): void {
     const index = this.count;
     if (index === this.#space.length) this.#grow();
     this.#space[index] = space;
@@ -105,9 +115,16 @@ export class ModificationBuilder {
     return false;
   }
 
-  build(endLsn: Lsn, completesRecord: boolean, recordCount: number, walBytes: number): Modification {
+  build(
+    endLsn: Lsn,
+    tli: number,
+    completesRecord: boolean,
+    recordCount: number,
+    walBytes: number,
+  ): Modification {
     return {
       endLsn,
+      tli,
       completesRecord,
       recordCount,
       walBytes,

@@ -72,7 +72,14 @@ export class LayerFetcher {
   }
 
   /** Adds the values of a key at or below `lsn` to the chain, newest first, until one that ends it. */
-  async collect(layers: LayerMap, space: KeySpace, block: number, lsn: Lsn, chain: ValueChain, signal?: AbortSignal): Promise<void> {
+  async collect(
+    layers: LayerMap,
+    space: KeySpace,
+    block: number,
+    lsn: Lsn,
+    chain: ValueChain,
+    signal?: AbortSignal,
+  ): Promise<void> {
     this.counters.reads++;
     for (const visit of layers.search(space, block, lsn)) {
       this.counters.layersVisited++;
@@ -95,7 +102,14 @@ export class LayerFetcher {
       }
     }
     const keyMin: Key = { family, a: 0, b: 0, c: 0, d: 0, block: 0 };
-    const keyMax: Key = { family, a: 0xffff_ffff, b: 0xffff_ffff, c: 0xffff_ffff, d: 0xff, block: 0xffff_ffff };
+    const keyMax: Key = {
+      family,
+      a: 0xffff_ffff,
+      b: 0xffff_ffff,
+      c: 0xffff_ffff,
+      d: 0xff,
+      block: 0xffff_ffff,
+    };
     for (const layer of view.layers.overlapping(keyMin, keyMax, 0 as Lsn, lsn + 1 as Lsn)) {
       const index = await this.#index(layer, signal);
       const { first, end } = index.blocksInRange(keyMin, keyMax);
@@ -107,7 +121,13 @@ export class LayerFetcher {
   }
 
   /** Visits one layer; returns whether the chain ended. */
-  async #collectFrom(visit: LayerVisit, space: KeySpace, block: number, chain: ValueChain, signal?: AbortSignal): Promise<boolean> {
+  async #collectFrom(
+    visit: LayerVisit,
+    space: KeySpace,
+    block: number,
+    chain: ValueChain,
+    signal?: AbortSignal,
+  ): Promise<boolean> {
     const { layer, from, to } = visit;
     const lsn = to - 1 as Lsn;
     const index = await this.#index(layer, signal);
@@ -128,21 +148,39 @@ export class LayerFetcher {
     const cached = this.#indexes.get(layer.name);
     if (cached !== undefined) return cached;
     return await this.#indexFlights.run(layer.name, async (flight) => {
-      const index = await this.#orFromStore(layer, () =>
-        openLayer(this.files.source(layer), layer.name, { codecs: this.#codecs, expectedChecksum: layer.checksum, signal: flight }));
+      const index = await this.#orFromStore(
+        layer,
+        () =>
+          openLayer(this.files.source(layer), layer.name, {
+            codecs: this.#codecs,
+            expectedChecksum: layer.checksum,
+            signal: flight,
+          }),
+      );
       this.#indexes.set(layer.name, index, index.memoryBytes);
       return index;
     }, signal);
   }
 
-  async #block(layer: LayerDescriptor, index: LayerIndex, blockIndex: number, signal?: AbortSignal): Promise<DecodedBlock> {
+  async #block(
+    layer: LayerDescriptor,
+    index: LayerIndex,
+    blockIndex: number,
+    signal?: AbortSignal,
+  ): Promise<DecodedBlock> {
     const key = `${blockIndex}:${layer.name}`;
     const cached = this.#blocks.get(key);
     if (cached !== undefined) return cached;
     return await this.#blockFlights.run(key, async (flight) => {
       const block = await this.#orFromStore(layer, async () => {
         const offset = index.blockOffset(blockIndex);
-        const raw = await readExactly(this.files.source(layer), offset, index.blockLength(blockIndex), layer.name, flight);
+        const raw = await readExactly(
+          this.files.source(layer),
+          offset,
+          index.blockLength(blockIndex),
+          layer.name,
+          flight,
+        );
         return index.decodeBlock(raw, blockIndex);
       });
       this.counters.blocksFetched++;

@@ -26,7 +26,7 @@ import { ValueChain } from "../layer/value_chain.ts";
 import type { RelationId } from "../postgres/effects/effect_sink.ts";
 import { Page } from "../postgres/page/page.ts";
 import { pageChecksum } from "../postgres/page/checksum.ts";
-import { type SlruKind, SLRU_PAGES_PER_SEGMENT } from "../postgres/page/slru.ts";
+import { SLRU_PAGES_PER_SEGMENT, type SlruKind } from "../postgres/page/slru.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
 import type { ImageCodecs } from "../postgres/wal/block_image.ts";
 import { hintBitsLogged } from "../timeline/facts.ts";
@@ -81,14 +81,26 @@ export class TimelineReader {
    * @throws {UnsupportedError} If a record that changed the page cannot be replayed.
    * @throws {UnavailableError} If the store does not answer.
    */
-  async getPage(relation: RelationId, fork: number, block: number, lsn: Lsn, options: ReadOptions = {}): Promise<Uint8Array> {
+  async getPage(
+    relation: RelationId,
+    fork: number,
+    block: number,
+    lsn: Lsn,
+    options: ReadOptions = {},
+  ): Promise<Uint8Array> {
     const view = this.#viewAt(lsn, options);
     const space = relationSpace(relation, fork);
     const blocks = await this.#size(view, space, lsn, options);
-    if (blocks === undefined) throw new NotFoundError(`Cannot read ${describe(relation, fork)}: it does not exist at LSN ${formatLsn(lsn)}`);
+    if (blocks === undefined) {
+      throw new NotFoundError(
+        `Cannot read ${describe(relation, fork)}: it does not exist at LSN ${formatLsn(lsn)}`,
+      );
+    }
     if (!(block >= 0 && block < blocks)) {
       throw new NotFoundError(
-        `Cannot read block ${block} of ${describe(relation, fork)}: it has ${blocks} blocks at LSN ${formatLsn(lsn)}`,
+        `Cannot read block ${block} of ${describe(relation, fork)}: it has ${blocks} blocks at LSN ${
+          formatLsn(lsn)
+        }`,
       );
     }
     const page = await this.#rebuild(view, space, block, lsn, options);
@@ -97,14 +109,30 @@ export class TimelineReader {
   }
 
   /** Blocks of a fork at an LSN, undefined if it does not exist then. */
-  relationSize(relation: RelationId, fork: number, lsn: Lsn, options: ReadOptions = {}): Promise<number | undefined> {
+  relationSize(
+    relation: RelationId,
+    fork: number,
+    lsn: Lsn,
+    options: ReadOptions = {},
+  ): Promise<number | undefined> {
     return this.#size(this.#viewAt(lsn, options), relationSpace(relation, fork), lsn, options);
   }
 
   /** A page of an SLRU (transaction status and its like), undefined if it does not exist at that LSN. */
-  async getSlruPage(kind: SlruKind, pageno: number, lsn: Lsn, options: ReadOptions = {}): Promise<Uint8Array | undefined> {
+  async getSlruPage(
+    kind: SlruKind,
+    pageno: number,
+    lsn: Lsn,
+    options: ReadOptions = {},
+  ): Promise<Uint8Array | undefined> {
     const view = this.#viewAt(lsn, options);
-    const space = { family: FAMILY_SLRU, a: kind, b: 0, c: Math.floor(pageno / SLRU_PAGES_PER_SEGMENT), d: 0 };
+    const space = {
+      family: FAMILY_SLRU,
+      a: kind,
+      b: 0,
+      c: Math.floor(pageno / SLRU_PAGES_PER_SEGMENT),
+      d: 0,
+    };
     const block = pageno % SLRU_PAGES_PER_SEGMENT;
     const pages = await this.#size(view, space, lsn, options);
     if (pages === undefined || block >= pages) return undefined;
@@ -112,7 +140,12 @@ export class TimelineReader {
   }
 
   /** The newest value of a key at or below an LSN: a copy of its bytes; undefined if there is none or it is dropped. */
-  async getValue(space: KeySpace, block: number, lsn: Lsn, options: ReadOptions = {}): Promise<Uint8Array | undefined> {
+  async getValue(
+    space: KeySpace,
+    block: number,
+    lsn: Lsn,
+    options: ReadOptions = {},
+  ): Promise<Uint8Array | undefined> {
     const chain = await this.#collect(this.#viewAt(lsn, options), space, block, lsn, options);
     if (chain.length === 0 || (chain.flags[0] & VALUE_KIND_MASK) === VALUE_DROPPED) return undefined;
     return chain.buffers[0].slice(chain.offsets[0], chain.offsets[0] + chain.lengths[0]);
@@ -136,24 +169,43 @@ export class TimelineReader {
   }
 
   async #listAll(family: number, lsn: Lsn, options: ReadOptions): Promise<NewestValue[]> {
-    return await this.#fetcher.listNewest(this.#viewAt(lsn, options), this.timeline.spaces, family, lsn, options.signal);
+    return await this.#fetcher.listNewest(
+      this.#viewAt(lsn, options),
+      this.timeline.spaces,
+      family,
+      lsn,
+      options.signal,
+    );
   }
 
   #viewAt(lsn: Lsn, options: ReadOptions): TimelineView {
     const view = this.timeline.view();
     if (lsn > view.lastRecordLsn) throw new LsnNotReachedError(lsn, view.lastRecordLsn);
-    if (lsn < view.consistentLsn && options.evenInconsistent !== true) throw new LsnCollectedError(lsn, view.consistentLsn);
+    if (lsn < view.consistentLsn && options.evenInconsistent !== true) {
+      throw new LsnCollectedError(lsn, view.consistentLsn);
+    }
     return view;
   }
 
-  async #size(view: TimelineView, space: KeySpace, lsn: Lsn, options: ReadOptions): Promise<number | undefined> {
+  async #size(
+    view: TimelineView,
+    space: KeySpace,
+    lsn: Lsn,
+    options: ReadOptions,
+  ): Promise<number | undefined> {
     const sizeSpace = { ...space, family: sizeFamily(space.family) };
     const chain = await this.#collect(view, sizeSpace, 0, lsn, options);
     if (chain.length === 0 || (chain.flags[0] & VALUE_KIND_MASK) === VALUE_DROPPED) return undefined;
     return decodeSize(chain.buffers[0], chain.offsets[0], chain.lengths[0]).blocks;
   }
 
-  async #rebuild(view: TimelineView, space: KeySpace, block: number, lsn: Lsn, options: ReadOptions): Promise<Page> {
+  async #rebuild(
+    view: TimelineView,
+    space: KeySpace,
+    block: number,
+    lsn: Lsn,
+    options: ReadOptions,
+  ): Promise<Page> {
     const chain = await this.#collect(view, space, block, lsn, options);
     const page = new Page();
     this.#replayer.replay(chain, space, block, page);
@@ -161,7 +213,13 @@ export class TimelineReader {
   }
 
   /** Values of a key at or below `lsn`, newest first, until the chain ends. */
-  async #collect(view: TimelineView, space: KeySpace, block: number, lsn: Lsn, options: ReadOptions): Promise<ValueChain> {
+  async #collect(
+    view: TimelineView,
+    space: KeySpace,
+    block: number,
+    lsn: Lsn,
+    options: ReadOptions,
+  ): Promise<ValueChain> {
     const chain = new ValueChain();
     const id = this.timeline.spaces.findSpace(space);
     if (id !== NO_SPACE) {
@@ -184,4 +242,3 @@ function relationSpace(relation: RelationId, fork: number): KeySpace {
 function describe(relation: RelationId, fork: number): string {
   return `relation ${relation.spc}/${relation.db}/${relation.rel} fork ${fork}`;
 }
-

@@ -36,7 +36,12 @@ export interface LayerFilesCounters {
 
 /** See the module's description. */
 export class LayerFiles {
-  readonly counters: LayerFilesCounters = { downloads: 0, downloadedBytes: 0, rangeRequests: 0, rangeBytes: 0 };
+  readonly counters: LayerFilesCounters = {
+    downloads: 0,
+    downloadedBytes: 0,
+    rangeRequests: 0,
+    rangeBytes: 0,
+  };
   readonly #options: LayerFilesOptions;
   /** Open local copies by layer name; the handle lives as long as the copy. */
   readonly #open = new Map<string, Promise<LocalLayerFile | undefined>>();
@@ -71,7 +76,11 @@ export class LayerFiles {
     for (const { name, size } of await local.list()) {
       if (sizes.get(name) === size) this.#resident.set(name, size);
       else {
-        events?.({ level: "info", topic: "layers.discarded", message: `Removed local copy ${name}: not in the manifest, or of another size` });
+        events?.({
+          level: "info",
+          topic: "layers.discarded",
+          message: `Removed local copy ${name}: not in the manifest, or of another size`,
+        });
         await local.remove(name);
       }
     }
@@ -84,7 +93,10 @@ export class LayerFiles {
 
   /** The layer as a file that can be read by range. */
   source(layer: LayerDescriptor): LayerSource {
-    return { size: layer.size, readRange: (offset, length, signal) => this.#readRange(layer, offset, length, signal) };
+    return {
+      size: layer.size,
+      readRange: (offset, length, signal) => this.#readRange(layer, offset, length, signal),
+    };
   }
 
   /** Forgets a damaged local copy, so that the next read goes to the store. Returns whether there was one. */
@@ -103,7 +115,12 @@ export class LayerFiles {
     for (const file of files) await (await file.catch(() => undefined))?.close();
   }
 
-  async #readRange(layer: LayerDescriptor, offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
+  async #readRange(
+    layer: LayerDescriptor,
+    offset: number,
+    length: number,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array> {
     const file = await this.#localFile(layer, signal);
     if (file !== undefined) return await file.readRange(offset, length);
     const { store, timeline } = this.#options;
@@ -115,7 +132,9 @@ export class LayerFiles {
   async #localFile(layer: LayerDescriptor, signal?: AbortSignal): Promise<LocalLayerFile | undefined> {
     const { local } = this.#options;
     if (local === undefined) return undefined;
-    if (!this.#resident.has(layer.name)) return await this.#downloads.run(layer.name, (flight) => this.#download(layer, local, flight), signal);
+    if (!this.#resident.has(layer.name)) {
+      return await this.#downloads.run(layer.name, (flight) => this.#download(layer, local, flight), signal);
+    }
     let file = this.#open.get(layer.name);
     if (file === undefined) this.#open.set(layer.name, file = local.open(layer.name));
     const opened = await file;
@@ -131,7 +150,11 @@ export class LayerFiles {
     const { size, body } = await store.getStream(key, { signal });
     if (size !== layer.size) {
       await body.cancel();
-      throw new CorruptionError("Cannot download a layer: its size differs from the manifest's", { object: key, expected: layer.size, got: size });
+      throw new CorruptionError("Cannot download a layer: its size differs from the manifest's", {
+        object: key,
+        expected: layer.size,
+        got: size,
+      });
     }
     const writer = await local.create(layer.name);
     try {
@@ -142,12 +165,21 @@ export class LayerFiles {
       throw error;
     }
     const file = await local.open(layer.name);
-    if (file === undefined) throw new CorruptionError("Cannot read a downloaded layer: its local copy has gone", { object: layer.name });
+    if (file === undefined) {
+      throw new CorruptionError("Cannot read a downloaded layer: its local copy has gone", {
+        object: layer.name,
+      });
+    }
     this.#resident.set(layer.name, layer.size);
     this.#open.set(layer.name, Promise.resolve(file));
     this.counters.downloads++;
     this.counters.downloadedBytes += layer.size;
-    events?.({ level: "debug", topic: "layers.downloaded", message: `Downloaded layer ${layer.name}`, fields: { bytes: layer.size } });
+    events?.({
+      level: "debug",
+      topic: "layers.downloaded",
+      message: `Downloaded layer ${layer.name}`,
+      fields: { bytes: layer.size },
+    });
     return file;
   }
 }

@@ -63,10 +63,23 @@ export class NewestValues {
   sorted(): NewestValue[] {
     return [...this.#newest.values()]
       .sort((left, right) => compareSpaces(left.space, right.space) || left.block - right.block)
-      .map(({ space, block, bytes, flags }) => ({ space, block, bytes, dropped: (flags & VALUE_KIND_MASK) === VALUE_DROPPED }));
+      .map(({ space, block, bytes, flags }) => ({
+        space,
+        block,
+        bytes,
+        dropped: (flags & VALUE_KIND_MASK) === VALUE_DROPPED,
+      }));
   }
 
-  #offer(space: KeySpace, block: number, lsn: Lsn, flags: number, bytes: Uint8Array, offset: number, length: number): void {
+  #offer(
+    space: KeySpace,
+    block: number,
+    lsn: Lsn,
+    flags: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+  ): void {
     const key = `${space.a}/${space.b}/${space.c}/${space.d}/${block}`;
     const known = this.#newest.get(key);
     if (known !== undefined && known.lsn > lsn) return;

@@ -73,12 +73,26 @@ export class Replayer {
       case VALUE_RAW:
         if ((flags & VALUE_ZERO_PAGE) !== 0) page.u32.fill(0);
         else if (length === BLCKSZ) page.u8.set(bytes.subarray(offset, offset + length));
-        else throw new CorruptionError("Cannot use a stored page", { lsn: chain.lsns[index], expected: BLCKSZ, got: length });
+        else {throw new CorruptionError("Cannot use a stored page", {
+            lsn: chain.lsns[index],
+            expected: BLCKSZ,
+            got: length,
+          });}
         break;
       case VALUE_FULL_PAGE_IMAGE: {
         const hole = chain.holes[index];
         const method = (flags & VALUE_COMPRESSION_MASK) >> VALUE_COMPRESSION_SHIFT;
-        restoreImageBytes(bytes, offset, length, method, hole & 0xffff, hole >>> 16, page, this.#codecs, chain.lsns[index]);
+        restoreImageBytes(
+          bytes,
+          offset,
+          length,
+          method,
+          hole & 0xffff,
+          hole >>> 16,
+          page,
+          this.#codecs,
+          chain.lsns[index],
+        );
         if (!page.isNew()) page.setLsn(chain.lsns[index]);
         break;
       }
@@ -114,7 +128,8 @@ export class Replayer {
 function findBlock(record: DecodedRecord, space: KeySpace, block: number): number {
   for (let index = 0; index < record.blockCount; index++) {
     if (
-      record.blockNumber[index] === block && record.blockRel[index] === space.c && record.blockFork[index] === space.d &&
+      record.blockNumber[index] === block && record.blockRel[index] === space.c &&
+      record.blockFork[index] === space.d &&
       record.blockDb[index] === space.b && record.blockSpc[index] === space.a
     ) return index;
   }

@@ -38,7 +38,11 @@ export function checkSameCluster(recorded: ServerFacts, server: ServerFacts): vo
   const checks: [keyof ServerFacts, string, string][] = [
     ["systemId", "system identifier", "This is another cluster: follow it into a timeline of its own."],
     ["major", "PostgreSQL major version", "After an upgrade the cluster needs a new timeline."],
-    ["walSegmentSize", "WAL segment size", "The segment size cannot change within a timeline: start a new one."],
+    [
+      "walSegmentSize",
+      "WAL segment size",
+      "The segment size cannot change within a timeline: start a new one.",
+    ],
     ["blockSize", "block size", "The block size cannot change within a timeline: start a new one."],
   ];
   for (const [field, what, hint] of checks) {

@@ -62,7 +62,9 @@ export function manifestLayer(descriptor: LayerDescriptor): ManifestLayer {
  */
 export function describeManifestLayer(layer: ManifestLayer, object: string): LayerDescriptor {
   const parsed = parseLayerName(layer.name);
-  if (parsed === undefined) throw new CorruptionError(`Cannot read the manifest: "${layer.name}" is no layer name`, { object });
+  if (parsed === undefined) {
+    throw new CorruptionError(`Cannot read the manifest: "${layer.name}" is no layer name`, { object });
+  }
   const { kind, keyMin, keyMax, lsnStart, lsnEnd, epoch } = parsed;
   return { ...layer, kind, keyMin, keyMax, lsnStart, lsnEnd, epoch };
 }
@@ -106,9 +108,12 @@ export function decodeManifest(bytes: Uint8Array, object: string): Manifest {
   const fields = new Fields(json, object);
   const format = fields.integer("format");
   if (format > MANIFEST_FORMAT) {
-    throw new UnsupportedError(`Cannot read ${object}: its format is ${format}, this build knows up to ${MANIFEST_FORMAT}`, {
-      hint: "A newer varve wrote it: use that version or a later one.",
-    });
+    throw new UnsupportedError(
+      `Cannot read ${object}: its format is ${format}, this build knows up to ${MANIFEST_FORMAT}`,
+      {
+        hint: "A newer varve wrote it: use that version or a later one.",
+      },
+    );
   }
   const facts = fields.object("facts");
   return {
@@ -163,7 +168,9 @@ class Fields {
   }
   integer(name: string): number {
     const value = this.#json[name];
-    return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? value : this.#fail(name, "a non-negative integer");
+    return typeof value === "number" && Number.isSafeInteger(value) && value >= 0
+      ? value
+      : this.#fail(name, "a non-negative integer");
   }
   boolean(name: string): boolean {
     const value = this.#json[name];

@@ -7,7 +7,13 @@
  *
  * @module
  */
-import { FencedError, NotFoundError, PreconditionFailedError, UnavailableError, VarveError } from "../errors.ts";
+import {
+  FencedError,
+  NotFoundError,
+  PreconditionFailedError,
+  UnavailableError,
+  VarveError,
+} from "../errors.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Etag, ObjectStore } from "../ports/object_store.ts";
 import { decodeManifest, encodeManifest, type Manifest } from "./manifest.ts";
@@ -20,7 +26,11 @@ export interface StoredManifest {
 }
 
 /** The current manifest, or undefined if the timeline does not exist. */
-export async function readManifest(store: ObjectStore, timeline: string, signal?: AbortSignal): Promise<StoredManifest | undefined> {
+export async function readManifest(
+  store: ObjectStore,
+  timeline: string,
+  signal?: AbortSignal,
+): Promise<StoredManifest | undefined> {
   const key = manifestKey(timeline);
   try {
     const { bytes, etag } = await store.get(key, { signal });
@@ -32,7 +42,9 @@ export async function readManifest(store: ObjectStore, timeline: string, signal?
 }
 
 /** What a commit changes; the rest stays. */
-export type ManifestChange = Partial<Omit<Manifest, "timeline" | "facts" | "epoch" | "commitId" | "committedAtMs">>;
+export type ManifestChange = Partial<
+  Omit<Manifest, "timeline" | "facts" | "epoch" | "commitId" | "committedAtMs">
+>;
 
 /** See the module's description. Calls of `commit` are made one after another by their only user, the flush. */
 export class ManifestWriter {
@@ -73,7 +85,12 @@ export class ManifestWriter {
    *
    * @throws {FencedError} If another writer takes over at the same time and wins.
    */
-  static async claim(store: ObjectStore, clock: Clock, current: StoredManifest, signal?: AbortSignal): Promise<ManifestWriter> {
+  static async claim(
+    store: ObjectStore,
+    clock: Clock,
+    current: StoredManifest,
+    signal?: AbortSignal,
+  ): Promise<ManifestWriter> {
     const next = {
       ...current.manifest,
       epoch: current.manifest.epoch + 1,
@@ -118,7 +135,12 @@ export class ManifestWriter {
 }
 
 /** Conditional write of a manifest; tells an unlucky writer from a lost answer by the commit id. */
-async function putManifest(store: ObjectStore, manifest: Manifest, previous: Etag | undefined, signal?: AbortSignal): Promise<Etag> {
+async function putManifest(
+  store: ObjectStore,
+  manifest: Manifest,
+  previous: Etag | undefined,
+  signal?: AbortSignal,
+): Promise<Etag> {
   const key = manifestKey(manifest.timeline);
   try {
     const condition = previous === undefined ? { ifAbsent: true as const } : { ifMatch: previous };
@@ -132,7 +154,9 @@ async function putManifest(store: ObjectStore, manifest: Manifest, previous: Eta
 }
 
 function fenced(timeline: string, holder?: Manifest, cause?: VarveError): FencedError {
-  const by = holder === undefined ? "" : `: epoch ${holder.epoch} was committed at ${new Date(holder.committedAtMs).toISOString()}`;
+  const by = holder === undefined
+    ? ""
+    : `: epoch ${holder.epoch} was committed at ${new Date(holder.committedAtMs).toISOString()}`;
   return new FencedError(`Cannot commit to timeline "${timeline}": another writer has taken over${by}`, {
     cause,
     hint: "Only one follower may write a timeline. Stop one of them; nothing that was acknowledged is lost.",

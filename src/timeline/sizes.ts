@@ -57,7 +57,11 @@ export function encodeSize(blocks: number, highWater: number): Uint8Array {
 }
 
 /** Reads the value of a size at `offset`. */
-export function decodeSize(bytes: Uint8Array, offset: number, length: number): { blocks: number; highWater: number } {
+export function decodeSize(
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+): { blocks: number; highWater: number } {
   if (length !== SIZE_VALUE_LENGTH) {
     throw new CorruptionError("Cannot read a size", { expected: SIZE_VALUE_LENGTH, got: length });
   }

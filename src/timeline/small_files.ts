@@ -23,7 +23,13 @@ const HEADER_BYTES = 6;
 /** The space of a path: three 32-bit FNV-1a hashes of it, differently seeded. */
 export function fileSpace(path: string): KeySpace {
   const bytes = new TextEncoder().encode(path);
-  return { family: FAMILY_FILE, a: fnv1a(bytes, 0x811c9dc5), b: fnv1a(bytes, 0x050c5d1f), c: fnv1a(bytes, 0x9e3779b9), d: 0 };
+  return {
+    family: FAMILY_FILE,
+    a: fnv1a(bytes, 0x811c9dc5),
+    b: fnv1a(bytes, 0x050c5d1f),
+    c: fnv1a(bytes, 0x9e3779b9),
+    d: 0,
+  };
 }
 
 function fnv1a(bytes: Uint8Array, seed: number): number {

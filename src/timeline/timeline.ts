@@ -50,8 +50,6 @@ export class Timeline {
   readonly spaces = new SpaceTable();
   /** Current sizes; complete only for a writer. */
   readonly sizes = new SizeTable();
-  /** PostgreSQL's timeline number that is being followed. */
-  tli: number;
   /** The end of the base backup: reads are right from here on. */
   consistentLsn: Lsn;
 
@@ -67,17 +65,20 @@ export class Timeline {
   constructor(start: TimelineStart) {
     this.name = start.name;
     this.facts = start.facts;
-    this.tli = start.tli;
     this.startLsn = start.startLsn;
     this.consistentLsn = start.consistentLsn;
     this.#layers = start.layers;
     this.#lastRecord = new LsnGate(start.diskConsistentLsn);
     this.#remoteConsistent = new LsnGate(start.diskConsistentLsn);
-    this.#open = new MemoryLayer(start.diskConsistentLsn);
+    this.#open = new MemoryLayer(start.diskConsistentLsn, start.tli);
   }
 
   get lastRecordLsn(): Lsn {
     return this.#lastRecord.reached;
+  }
+  /** PostgreSQL's timeline that the last record is on. */
+  get tli(): number {
+    return this.#open.tli;
   }
   get remoteConsistentLsn(): Lsn {
     return this.#remoteConsistent.reached;
@@ -136,13 +137,15 @@ export class Timeline {
   freeze(): boolean {
     if (this.#open.lastLsn <= this.#open.startLsn) return false;
     this.#frozen = [...this.#frozen, this.#open];
-    this.#open = new MemoryLayer(this.#open.endLsn);
+    this.#open = new MemoryLayer(this.#open.endLsn, this.#open.tli);
     return true;
   }
 
   /** Replaces the oldest frozen layer by its layer file (none if it held nothing), which the committed manifest names. */
   completeFlush(flushed: MemoryLayer, descriptors: readonly LayerDescriptor[]): void {
-    if (this.#frozen[0] !== flushed) throw new TypeError("Cannot complete a flush: not the oldest frozen layer");
+    if (this.#frozen[0] !== flushed) {
+      throw new TypeError("Cannot complete a flush: not the oldest frozen layer");
+    }
     this.#layers = this.#layers.withChanges({ add: descriptors });
     this.#frozen = this.#frozen.slice(1);
     this.#remoteConsistent.advance(flushed.endLsn);
@@ -159,4 +162,3 @@ export class Timeline {
     this.#remoteConsistent.fail(reason);
   }
 }
-

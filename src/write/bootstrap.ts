@@ -5,8 +5,6 @@
  * control data, and small files whole. All values are keyed by the backup's start LSN; the backup is fuzzy, so reads are
  * right only from its end on, when all WAL between has been taken in (DESIGN 7). Nothing touches a local disk.
  *
- * Pages of zeros are not stored: within a fork's size, no value means zeros.
- *
  * @module
  */
 import { CorruptionError, ProtocolError, UnsupportedError } from "../errors.ts";
@@ -22,13 +20,17 @@ import {
   FAMILY_TWO_PHASE,
   sizeFamily,
   VALUE_RAW,
+  VALUE_ZERO_PAGE,
 } from "../layer/key.ts";
 import type { SpaceTable } from "../layer/space_table.ts";
 import { ClusterState, encodeClusterState } from "../postgres/effects/cluster_state.ts";
 import { CONTROL_FILE_PATH, type ControlFile, parseControlFile } from "../postgres/files/control_file.ts";
 import { parseDatabaseDirectory, parseRelationPath } from "../postgres/files/relation_path.ts";
 import { parseRelationMap, RELMAPPER_FILENAME } from "../postgres/files/relmap.ts";
-import { parseReplicationOrigins, REPLORIGIN_CHECKPOINT_PATH } from "../postgres/files/replication_origins.ts";
+import {
+  parseReplicationOrigins,
+  REPLORIGIN_CHECKPOINT_PATH,
+} from "../postgres/files/replication_origins.ts";
 import { decodeTwoPhaseFile, parseTwoPhaseFileName, TWOPHASE_DIR } from "../postgres/files/two_phase.ts";
 import { BLCKSZ } from "../postgres/page/page.ts";
 import { parseSlruPath } from "../postgres/page/slru.ts";
@@ -39,6 +41,7 @@ import type { ImageBuffer } from "./image_buffer.ts";
 
 /** Files that are kept whole may be this long; anything longer is no configuration file. */
 const SMALL_FILE_BYTES_MAX = 64 * 1024 * 1024;
+const NO_BYTES = new Uint8Array(0);
 /** Blocks in one file of a relation, `RELSEG_SIZE`. */
 const RELATION_SEGMENT_BLOCKS = 131_072;
 
@@ -107,12 +110,20 @@ export class BootstrapImporter {
       if (db !== 0) this.#addDatabase(spc, db);
       this.#open = this.#pageFile(path, space, segment * RELATION_SEGMENT_BLOCKS, size);
     } else if (slru !== undefined) {
-      this.#open = this.#pageFile(path, this.#spaces.intern(FAMILY_SLRU, slru.kind, 0, slru.segno, 0), 0, size);
+      this.#open = this.#pageFile(
+        path,
+        this.#spaces.intern(FAMILY_SLRU, slru.kind, 0, slru.segno, 0),
+        0,
+        size,
+      );
     } else {
       if (size > SMALL_FILE_BYTES_MAX) {
-        throw new UnsupportedError(`Cannot take in "${path}" from the base backup: ${size} bytes, files kept whole have at most ${SMALL_FILE_BYTES_MAX}`, {
-          hint: "Remove it from the data directory, or move it outside.",
-        });
+        throw new UnsupportedError(
+          `Cannot take in "${path}" from the base backup: ${size} bytes, files kept whole have at most ${SMALL_FILE_BYTES_MAX}`,
+          {
+            hint: "Remove it from the data directory, or move it outside.",
+          },
+        );
       }
       this.#open = { path, size, seen: 0, whole: new Uint8Array(size) };
     }
@@ -121,7 +132,15 @@ export class BootstrapImporter {
   #pageFile(path: string, space: number, firstBlock: number, size: number): OpenFile {
     const blocks = firstBlock + Math.ceil(size / BLCKSZ);
     this.#blocks.set(space, Math.max(blocks, this.#blocks.get(space) ?? 0));
-    return { path, size, seen: 0, space, block: firstBlock, partial: new Uint8Array(BLCKSZ), partialLength: 0 };
+    return {
+      path,
+      size,
+      seen: 0,
+      space,
+      block: firstBlock,
+      partial: new Uint8Array(BLCKSZ),
+      partialLength: 0,
+    };
   }
 
   /** Takes in the next bytes of the file; copies what it keeps. */
@@ -140,7 +159,9 @@ export class BootstrapImporter {
   endFile(): void {
     const file = this.#open;
     if (file === undefined || file.seen !== file.size) {
-      throw new ProtocolError(`Cannot take in base backup: "${file?.path}" ended after ${file?.seen} of ${file?.size} bytes`);
+      throw new ProtocolError(
+        `Cannot take in base backup: "${file?.path}" ended after ${file?.seen} of ${file?.size} bytes`,
+      );
     }
     this.#open = undefined;
     // A file whose last page is incomplete was being extended; the rest of the page is zeros until WAL says otherwise.
@@ -161,7 +182,11 @@ export class BootstrapImporter {
    * @param edit Adjusts the state of pg_control's checkpoint to where the backup starts.
    */
   async finish(edit: (state: ClusterState) => void): Promise<BootstrapResult> {
-    if (this.#control === undefined) throw new CorruptionError("Cannot bootstrap: the base backup has no pg_control", { object: CONTROL_FILE_PATH });
+    if (this.#control === undefined) {
+      throw new CorruptionError("Cannot bootstrap: the base backup has no pg_control", {
+        object: CONTROL_FILE_PATH,
+      });
+    }
     const control = parseControlFile(this.#control, this.#profile);
     if (control.relationSegmentBlocks !== RELATION_SEGMENT_BLOCKS) {
       throw new UnsupportedError(
@@ -176,7 +201,12 @@ export class BootstrapImporter {
     state.markSaved();
     for (const [space, blocks] of this.#blocks) {
       const { family, a, b, c, d } = this.#spaces.get(space);
-      this.#buffer.add(this.#spaces.intern(sizeFamily(family), a, b, c, d), 0, VALUE_RAW, encodeSize(blocks, blocks));
+      this.#buffer.add(
+        this.#spaces.intern(sizeFamily(family), a, b, c, d),
+        0,
+        VALUE_RAW,
+        encodeSize(blocks, blocks),
+      );
     }
     await this.#buffer.write();
     return { control, state, files: this.#files, bytes: this.#bytes, pages: this.#pages };
@@ -203,14 +233,17 @@ export class BootstrapImporter {
 
   #addPage(space: number, block: number, bytes: Uint8Array, offset: number): void {
     this.#pages++;
-    if (!isZero(bytes, offset, BLCKSZ)) this.#buffer.add(space, block, VALUE_RAW, bytes, offset, BLCKSZ);
+    // Said outright, so that a record that needs the page before it finds one.
+    if (isZero(bytes, offset, BLCKSZ)) this.#buffer.add(space, block, VALUE_RAW | VALUE_ZERO_PAGE, NO_BYTES);
+    else this.#buffer.add(space, block, VALUE_RAW, bytes, offset, BLCKSZ);
   }
 
   #addWholeFile(path: string, bytes: Uint8Array): void {
     const name = path.slice(path.lastIndexOf("/") + 1);
     if (path === CONTROL_FILE_PATH) this.#control = bytes;
-    else if (path.startsWith(`${TWOPHASE_DIR}/`) || path === REPLORIGIN_CHECKPOINT_PATH) this.#later.push({ path, bytes });
-    else if (name === RELMAPPER_FILENAME) {
+    else if (path.startsWith(`${TWOPHASE_DIR}/`) || path === REPLORIGIN_CHECKPOINT_PATH) {
+      this.#later.push({ path, bytes });
+    } else if (name === RELMAPPER_FILENAME) {
       const directory = parseDatabaseDirectory(path.slice(0, path.length - name.length - 1));
       if (directory === undefined) throw new CorruptionError("Cannot place a relation map", { object: path });
       parseRelationMap(bytes, this.#profile, path);
@@ -234,8 +267,15 @@ export class BootstrapImporter {
     }
     const name = path.slice(TWOPHASE_DIR.length + 1);
     const fullXid = parseTwoPhaseFileName(name, state.nextXid, this.#profile);
-    if (fullXid === undefined) throw new CorruptionError("Cannot place a prepared transaction", { object: path });
-    this.#put(FAMILY_TWO_PHASE, Math.floor(fullXid / 0x1_0000_0000), fullXid >>> 0, decodeTwoPhaseFile(bytes, this.#profile, path));
+    if (fullXid === undefined) {
+      throw new CorruptionError("Cannot place a prepared transaction", { object: path });
+    }
+    this.#put(
+      FAMILY_TWO_PHASE,
+      Math.floor(fullXid / 0x1_0000_0000),
+      fullXid >>> 0,
+      decodeTwoPhaseFile(bytes, this.#profile, path),
+    );
   }
 }
 
@@ -265,4 +305,3 @@ function isZero(bytes: Uint8Array, offset: number, length: number): boolean {
   for (let index = offset; index < offset + length; index++) if (bytes[index] !== 0) return false;
   return true;
 }
-

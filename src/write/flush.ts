@@ -8,7 +8,7 @@
  * @module
  */
 import { UnavailableError } from "../errors.ts";
-import { formatLsn, type Lsn } from "../lsn.ts";
+import { formatLsn } from "../lsn.ts";
 import { Backoff } from "../flow/backoff.ts";
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
@@ -58,7 +58,9 @@ export class Flusher {
   constructor(options: FlusherOptions) {
     this.#options = options;
     this.#flushed = new Promise((resolve) => this.#resolveFlushed = resolve);
-    options.signal?.addEventListener("abort", () => this.#stopped.abort(options.signal!.reason), { once: true });
+    options.signal?.addEventListener("abort", () => this.#stopped.abort(options.signal!.reason), {
+      once: true,
+    });
   }
 
   /** Starts the loop; it ends with `stop`, the signal, or a failure that is not the store's absence. */
@@ -143,7 +145,7 @@ export class Flusher {
     for (;;) {
       try {
         const descriptor = memory.entryCount > 0 ? await this.#writeLayer(memory) : undefined;
-        await this.#commit(memory.endLsn, descriptor);
+        await this.#commit(memory, descriptor);
         timeline.completeFlush(memory, descriptor === undefined ? [] : [descriptor]);
         events?.({
           level: "info",
@@ -160,7 +162,12 @@ export class Flusher {
         return;
       } catch (error) {
         if (!(error instanceof UnavailableError)) throw error;
-        events?.({ level: "warn", topic: "flush.retry", message: `Cannot flush yet: ${error.message}`, error });
+        events?.({
+          level: "warn",
+          topic: "flush.retry",
+          message: `Cannot flush yet: ${error.message}`,
+          error,
+        });
         await backoff.wait(this.#stopped.signal);
       }
     }
@@ -193,12 +200,15 @@ export class Flusher {
   }
   readonly #uniques = new WeakMap<MemoryLayer, number>();
 
-  async #commit(diskConsistentLsn: Lsn, descriptor: LayerDescriptor | undefined): Promise<void> {
-    const { manifest, timeline } = this.#options;
+  async #commit(memory: MemoryLayer, descriptor: LayerDescriptor | undefined): Promise<void> {
+    const { manifest } = this.#options;
     const added = descriptor === undefined ? [] : [manifestLayer(descriptor)];
     const known = manifest.manifest.layers;
     // A commit whose answer was lost may have named it already.
     const layers = [...known.filter((layer) => layer.name !== descriptor?.name), ...added];
-    await manifest.commit({ layers, diskConsistentLsn, tli: timeline.tli }, this.#stopped.signal);
+    await manifest.commit(
+      { layers, diskConsistentLsn: memory.endLsn, tli: memory.tli },
+      this.#stopped.signal,
+    );
   }
 }

@@ -65,12 +65,22 @@ export class ImageBuffer {
   }
 
   /** Adds a value; its bytes are copied. A key may be added once. */
-  add(space: number, block: number, flags: number, bytes: Uint8Array, offset = 0, length: number = bytes.length): void {
+  add(
+    space: number,
+    block: number,
+    flags: number,
+    bytes: Uint8Array,
+    offset = 0,
+    length: number = bytes.length,
+  ): void {
     if (length > CHUNK_BYTES - this.#chunkUsed) {
       this.#chunk = new Uint8Array(Math.max(CHUNK_BYTES, length));
       this.#chunkUsed = 0;
     }
-    this.#chunk.set(offset === 0 && length === bytes.length ? bytes : bytes.subarray(offset, offset + length), this.#chunkUsed);
+    this.#chunk.set(
+      offset === 0 && length === bytes.length ? bytes : bytes.subarray(offset, offset + length),
+      this.#chunkUsed,
+    );
     this.#values.push({ space, block, flags, chunk: this.#chunk, offset: this.#chunkUsed, length });
     this.#chunkUsed += length;
     this.#bytes += length;
@@ -80,7 +90,9 @@ export class ImageBuffer {
   async write(): Promise<void> {
     if (this.#values.length === 0) return;
     const { timeline, spaces, lsn, epoch, store, local, clock, signal } = this.#options;
-    const values = this.#values.sort((left, right) => left.space === right.space ? left.block - right.block : spaces.compare(left.space, right.space));
+    const values = this.#values.sort((left, right) =>
+      left.space === right.space ? left.block - right.block : spaces.compare(left.space, right.space)
+    );
     const first = values[0];
     const last = values[values.length - 1];
     this.descriptors.push(

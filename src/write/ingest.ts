@@ -83,7 +83,13 @@ export class WalIngest {
       const copies = this.#effects.takeCopies();
       const endLsn = batch.endLsns[last] as Lsn;
       const walBytes = endLsn - (first === 0 ? batch.startLsn : batch.endLsns[first - 1]);
-      const modification = builder.build(endLsn, copies.length === 0, last - first + 1, Math.max(0, walBytes));
+      const modification = builder.build(
+        endLsn,
+        this.#options.state.tli,
+        copies.length === 0,
+        last - first + 1,
+        Math.max(0, walBytes),
+      );
       yield modification;
       if (copies.length > 0) yield* this.#copyDatabases(copies, endLsn);
     }
@@ -98,7 +104,9 @@ export class WalIngest {
     const record = this.#record;
     for (let index = first; index < batch.count; index++) {
       const lsn = batch.endLsns[index] as Lsn;
-      if (lsn % 8 !== 0) throw new ProtocolError(`Cannot ingest a record ending at ${formatLsn(lsn)}: not 8-aligned`);
+      if (lsn % 8 !== 0) {
+        throw new ProtocolError(`Cannot ingest a record ending at ${formatLsn(lsn)}: not 8-aligned`);
+      }
       record.decode(batch.bytes, batch.offsets[index], lsn);
       if (record.rmid === RM_DBASE_ID && index > first) return index;
       this.#effects.beginRecord(lsn, record);
@@ -131,14 +139,14 @@ export class WalIngest {
       const content = await readDatabase(copy.sourceSpc, copy.sourceDb, copy.readLsn, signal);
       const builder = this.#builderFor(lsn);
       this.#effects.addCopiedDatabase(copy, content);
-      yield builder.build(lsn, false, 0, 0);
+      yield builder.build(lsn, this.#options.state.tli, false, 0, 0);
       for await (const pages of content.pages) {
         const builder = this.#builderFor(lsn);
         for (const page of pages) this.#effects.addCopiedPage(copy, page);
-        yield builder.build(lsn, false, 0, 0);
+        yield builder.build(lsn, this.#options.state.tli, false, 0, 0);
       }
     }
-    yield this.#builderFor(lsn).build(lsn, true, 0, 0);
+    yield this.#builderFor(lsn).build(lsn, this.#options.state.tli, true, 0, 0);
   }
 
   #builderFor(lsn: Lsn): ModificationBuilder {
@@ -150,7 +158,9 @@ export class WalIngest {
 }
 
 /** The stage as a stream. Back-pressure: the next batch is taken when the sink has room. */
-export function ingestWal(options: IngestOptions): TransformStream<RecordBatch, Modification> & { counters: IngestCounters } {
+export function ingestWal(
+  options: IngestOptions,
+): TransformStream<RecordBatch, Modification> & { counters: IngestCounters } {
   const ingest = new WalIngest(options);
   const stream = new TransformStream<RecordBatch, Modification>({
     async transform(batch, controller) {

@@ -35,7 +35,9 @@ export function addBlockReferences(
   const carried = carriesImages(record) ? VALUE_CARRIES_IMAGES : 0;
   for (let index = 0; index < record.blockCount; index++) {
     const block = record.blockNumber[index];
-    if (block === INVALID_BLOCK) throw new CorruptionError("Cannot ingest a reference to InvalidBlockNumber", { lsn });
+    if (block === INVALID_BLOCK) {
+      throw new CorruptionError("Cannot ingest a reference to InvalidBlockNumber", { lsn });
+    }
     const space = spaces.intern(
       FAMILY_RELATION,
       record.blockSpc[index],

@@ -34,7 +34,12 @@ import type { ModificationBuilder } from "../layer/modification.ts";
 import { NO_SPACE } from "../layer/space_table.ts";
 import { type ClusterState, encodeClusterState } from "../postgres/effects/cluster_state.ts";
 import type { EffectSink } from "../postgres/effects/effect_sink.ts";
-import { SLRU_PAGES_PER_SEGMENT, type SlruKind, slruMayDeleteSegment, slruSegmentInRange } from "../postgres/page/slru.ts";
+import {
+  SLRU_PAGES_PER_SEGMENT,
+  type SlruKind,
+  slruMayDeleteSegment,
+  slruSegmentInRange,
+} from "../postgres/page/slru.ts";
 import type { DecodedRecord } from "../postgres/wal/record.ts";
 import { ABSENT, encodeSize } from "../timeline/sizes.ts";
 import type { Timeline } from "../timeline/timeline.ts";
@@ -114,7 +119,9 @@ export class IngestEffects implements EffectSink {
     const stale = Math.min(blocks - 1, sizes.highWater(space));
     if (stale - length > GAP_BLOCKS_MAX) {
       throw new UnsupportedError(
-        `Cannot ingest the record ending at ${formatLsn(this.#lsn)}: a fork grows from ${length} to ${blocks} blocks at once`,
+        `Cannot ingest the record ending at ${
+          formatLsn(this.#lsn)
+        }: a fork grows from ${length} to ${blocks} blocks at once`,
       );
     }
     for (let block = length; block < stale; block++) {
@@ -149,7 +156,15 @@ export class IngestEffects implements EffectSink {
   #touch(space: number, block: number, flags: number): void {
     if (this.#builder.hasSince(this.#firstEntry, space, block)) return;
     const carried = carriesImages(this.#record) ? VALUE_CARRIES_IMAGES : 0;
-    this.#builder.addRange(space, block, this.#lsn, flags | carried, this.#record.start, this.#record.totalLength, 0);
+    this.#builder.addRange(
+      space,
+      block,
+      this.#lsn,
+      flags | carried,
+      this.#record.start,
+      this.#record.totalLength,
+      0,
+    );
   }
 
   touchBlock(spc: number, db: number, rel: number, fork: number, block: number): void {
@@ -234,7 +249,9 @@ export class IngestEffects implements EffectSink {
   #dropForks(spc: number, db: number): void {
     const { spaces, sizes } = this.#timeline;
     for (let id = 0; id < spaces.count; id++) {
-      if (spaces.isInDatabase(id, FAMILY_RELATION, spc, db) && sizes.get(id) !== ABSENT) this.#resize(id, ABSENT);
+      if (spaces.isInDatabase(id, FAMILY_RELATION, spc, db) && sizes.get(id) !== ABSENT) {
+        this.#resize(id, ABSENT);
+      }
     }
   }
 

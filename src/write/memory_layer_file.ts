@@ -98,9 +98,18 @@ class EntryAppender {
     const kind = entry.flags & VALUE_KIND_MASK;
     if (kind === VALUE_RECORD && (entry.flags & VALUE_CARRIES_IMAGES) !== 0) {
       this.#record.decode(entry.bytes, entry.offset, entry.lsn);
-      if (this.#record.totalLength > this.#stripped.length) this.#stripped = new Uint8Array(this.#record.totalLength);
+      if (this.#record.totalLength > this.#stripped.length) {
+        this.#stripped = new Uint8Array(this.#record.totalLength);
+      }
       const length = stripImages(this.#record, this.#stripped);
-      this.#writer.addBlock(entry.block, entry.lsn, entry.flags & ~VALUE_CARRIES_IMAGES, this.#stripped, 0, length);
+      this.#writer.addBlock(
+        entry.block,
+        entry.lsn,
+        entry.flags & ~VALUE_CARRIES_IMAGES,
+        this.#stripped,
+        0,
+        length,
+      );
       return;
     }
     const hole = kind === VALUE_FULL_PAGE_IMAGE ? entry.hole : -1;

@@ -32,7 +32,9 @@ export interface StoreLayerOptions {
 export async function storeLayer(options: StoreLayerOptions): Promise<LayerDescriptor> {
   const { identity, local } = options;
   const name = formatLayerName(identity);
-  const summary = local === undefined ? await putGenerated(name, options) : await putByLocalCopy(name, local, options);
+  const summary = local === undefined
+    ? await putGenerated(name, options)
+    : await putByLocalCopy(name, local, options);
   return {
     name,
     kind: summary.kind,
@@ -66,7 +68,11 @@ async function putGenerated(name: string, options: StoreLayerOptions): Promise<L
   return summary!;
 }
 
-async function putByLocalCopy(name: string, local: LocalLayers, options: StoreLayerOptions): Promise<LayerSummary> {
+async function putByLocalCopy(
+  name: string,
+  local: LocalLayers,
+  options: StoreLayerOptions,
+): Promise<LayerSummary> {
   const { timeline, generate, store, signal } = options;
   const writer = await local.create(name);
   let summary: LayerSummary;

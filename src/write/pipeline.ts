@@ -1,0 +1,71 @@
+/**
+ * The write path on one screen.
+ *
+ * ```
+ * source --> decode --> ingest --> timeline sink --> flush --> store
+ * ReadableStream  TransformStream  TransformStream  WritableStream
+ * ```
+ * Standard web streams, so that a user can tee, insert or replace a stage; queues are bounded in bytes and back-pressure
+ * reaches the source. The pipeline ends when the source ends (everything is flushed then) or by the first error of any
+ * stage, which it rejects with.
+ *
+ * @module
+ */
+import type { Modification } from "../layer/modification.ts";
+import type { ClusterState } from "../postgres/effects/cluster_state.ts";
+import type { EndOfWal } from "../postgres/wal/assembler.ts";
+import { batchByteLength, type RecordBatch } from "../postgres/wal/record_batch.ts";
+import { profileOfMajor } from "../postgres/versions/all.ts";
+import type { Lsn } from "../lsn.ts";
+import type { EventSink } from "../ports/events.ts";
+import type { Timeline } from "../timeline/timeline.ts";
+import { decodeWal } from "./decode.ts";
+import type { Flusher } from "./flush.ts";
+import { type IngestCounters, type IngestOptions, ingestWal } from "./ingest.ts";
+import { timelineSink } from "./sink.ts";
+import type { WalChunk } from "./source/wal_source.ts";
+
+export interface PipelineOptions {
+  source: ReadableStream<WalChunk>;
+  /** Position of the source's first byte. */
+  startLsn: Lsn;
+  timeline: Timeline;
+  state: ClusterState;
+  flusher: Flusher;
+  readDatabase: IngestOptions["readDatabase"];
+  /** Bytes of WAL in a memory layer before it is flushed. */
+  checkpointDistance: number;
+  /** How decoding may find the end of WAL: a stream never does, an archive does. */
+  endOfWal?: EndOfWal;
+  /** Counts records that are not understood. */
+  onIngest?(counters: IngestCounters): void;
+  /** Told after every modification. */
+  onProgress?(): void;
+  events?: EventSink;
+  signal?: AbortSignal;
+}
+
+/** Runs the write path until its source ends. */
+export async function runPipeline(options: PipelineOptions): Promise<void> {
+  const { source, startLsn, timeline, state, flusher, readDatabase, checkpointDistance, events, signal } =
+    options;
+  const decode = decodeWal({
+    startLsn,
+    walSegmentSize: timeline.facts.walSegmentSize,
+    profile: profileOfMajor(timeline.facts.major),
+    systemId: BigInt(timeline.facts.systemId),
+    endOfWal: options.endOfWal,
+  });
+  const ingest = ingestWal({ timeline, state, readDatabase, events, signal });
+  options.onIngest?.(ingest.counters);
+  const sink = timelineSink({ timeline, flusher, checkpointDistance, onProgress: options.onProgress });
+  const batches: ReadableStream<RecordBatch> = source.pipeThrough(decode);
+  const modifications: ReadableStream<Modification> = batches.pipeThrough(ingest);
+  await modifications.pipeTo(sink, { signal });
+}
+
+/** Bytes of batches that wait between decode and ingest. */
+export const BATCH_QUEUE: QueuingStrategy<RecordBatch> = {
+  highWaterMark: 1024 * 1024,
+  size: batchByteLength,
+};
