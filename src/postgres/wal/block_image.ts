@@ -12,37 +12,70 @@
  */
 import { lz4DecompressBlock } from "../../bytes/lz4.ts";
 import { pglzDecompress } from "../../bytes/pglz.ts";
-import type { ZstdDecoder } from "../../bytes/zstd_codec.ts";
+import { zstdDecompress } from "../../bytes/zstd.ts";
 import { CorruptionError, UnsupportedError } from "../../errors.ts";
-import { formatLsn, type Lsn } from "../../lsn.ts";
+import type { Lsn } from "../../lsn.ts";
 import { BLCKSZ, type Page } from "../page/page.ts";
 import type { DecodedRecord } from "./record.ts";
 
-/** Decompressors that come from outside the core. */
+/** How an image is compressed: numbers that layers keep, whatever the major's bits were. Never renumber. */
+export const IMAGE_NOT_COMPRESSED = 0;
+export const IMAGE_PGLZ = 1;
+export const IMAGE_LZ4 = 2;
+export const IMAGE_ZSTD = 3;
+
+/** Decompressors of the runtime that are faster than ours; all optional. */
 export interface ImageCodecs {
-  /** For `wal_compression = zstd`. Without it such images throw {@linkcode UnsupportedError}. */
-  readonly zstd?: ZstdDecoder;
+  /** Decompresses one frame to exactly `rawSize` bytes; throws on bad input. */
+  readonly zstd?: { decompress(frame: Uint8Array, rawSize: number): Uint8Array };
 }
+
+const NO_CODECS: ImageCodecs = {};
 
 // Restoring is synchronous, so one of these is enough.
 const scratch = new Uint8Array(BLCKSZ);
+
+/**
+ * Which of the `IMAGE_` methods an image is compressed with.
+ *
+ * @throws {UnsupportedError} If the record names one that its major does not have.
+ */
+export function imageMethod(record: DecodedRecord, index: number): number {
+  const info = record.imageInfo[index];
+  const { compressedMask, pglz, lz4, zstd } = record.profile.bkpImage;
+  const method = info & compressedMask;
+  if (method === 0) return IMAGE_NOT_COMPRESSED;
+  if (method === pglz) return IMAGE_PGLZ;
+  if (method === lz4) return IMAGE_LZ4;
+  if (method === zstd) return IMAGE_ZSTD;
+  throw new UnsupportedError(
+    `Cannot restore a page image of PostgreSQL ${record.profile.major}: bimg_info 0x${
+      info.toString(16)
+    } names no ` +
+      "known compression method",
+  );
+}
 
 /**
  * Fills `page` from the image of block reference `index`, and sets its LSN to the record's end unless the page is new.
  *
  * @throws {RangeError} If the block reference has no image.
  * @throws {CorruptionError} If the image does not decompress to a page. `page` is then unchanged.
- * @throws {UnsupportedError} If it is compressed by a method that is not at hand.
+ * @throws {UnsupportedError} If it is compressed by an unknown method.
  */
-export function restoreImage(record: DecodedRecord, index: number, page: Page, codecs: ImageCodecs): void {
-  const length = record.imageLength[index];
-  if (index < 0 || index >= record.blockCount || length === 0) {
+export function restoreImage(
+  record: DecodedRecord,
+  index: number,
+  page: Page,
+  codecs: ImageCodecs = NO_CODECS,
+): void {
+  if (index < 0 || index >= record.blockCount || record.imageLength[index] === 0) {
     throw new RangeError(`Cannot restore an image: block reference ${index} has none`);
   }
   restoreImageBytes(
     record.bytes,
     record.imageOffset[index],
-    length,
+    record.imageLength[index],
     imageMethod(record, index),
     record.holeOffset[index],
     record.holeLength[index],
@@ -53,36 +86,12 @@ export function restoreImage(record: DecodedRecord, index: number, page: Page, c
   if (!page.isNew()) page.setLsn(record.endLsn);
 }
 
-/** How an image is compressed; the numbers are those of layer values too. */
-export const IMAGE_NOT_COMPRESSED = 0;
-export const IMAGE_PGLZ = 1;
-export const IMAGE_LZ4 = 2;
-export const IMAGE_ZSTD = 3;
-
 /**
- * How the image of block reference `index` is compressed.
+ * Fills `page` from an image that lies somewhere in `bytes`. Its LSN is what the image says.
  *
- * @throws {CorruptionError} If its flags name no known method.
- */
-export function imageMethod(record: DecodedRecord, index: number): number {
-  const info = record.imageInfo[index];
-  const { compressedMask, pglz, lz4, zstd } = record.profile.bkpImage;
-  if ((info & compressedMask) === 0) return IMAGE_NOT_COMPRESSED;
-  if ((info & pglz) !== 0) return IMAGE_PGLZ;
-  if ((info & lz4) !== 0) return IMAGE_LZ4;
-  if ((info & zstd) !== 0) return IMAGE_ZSTD;
-  throw new CorruptionError(`Cannot restore the image of block reference ${record.blockId[index]}: unknown compression`, {
-    lsn: record.endLsn,
-    got: info,
-  });
-}
-
-/**
- * Fills `page` from image bytes wherever they are kept; leaves the LSN as the image has it.
- *
- * @param method One of IMAGE_NOT_COMPRESSED .. IMAGE_ZSTD.
- * @throws {CorruptionError} If they do not make a page. `page` is then unchanged.
- * @throws {UnsupportedError} If they are compressed by a method that is not at hand.
+ * @param lsn For error messages.
+ * @throws {CorruptionError} If the parts do not make a page. `page` is then unchanged.
+ * @throws {UnsupportedError} If `method` is unknown.
  */
 export function restoreImageBytes(
   bytes: Uint8Array,
@@ -96,11 +105,25 @@ export function restoreImageBytes(
   lsn: Lsn,
 ): void {
   const rawSize = BLCKSZ - holeLength;
-  if (holeOffset + holeLength > BLCKSZ || (method === IMAGE_NOT_COMPRESSED && length !== rawSize)) {
-    throw new CorruptionError(`Cannot restore a page image of ${length} bytes with hole ${holeOffset}+${holeLength}`, { lsn });
+  if (
+    offset < 0 || length < 0 || offset + length > bytes.length || rawSize < 0 || holeOffset < 0 ||
+    holeOffset > rawSize
+  ) {
+    throw new CorruptionError(
+      `Cannot restore a page image: ${length} bytes with a hole of ${holeLength} at ${holeOffset} do not make a page`,
+      { lsn },
+    );
   }
-  const source = method === IMAGE_NOT_COMPRESSED ? bytes : decompress(bytes, offset, length, method, rawSize, codecs, lsn);
-  const from = method === IMAGE_NOT_COMPRESSED ? offset : 0;
+  let source = bytes;
+  let from = offset;
+  if (method === IMAGE_NOT_COMPRESSED) {
+    if (length !== rawSize) {
+      throw new CorruptionError("Cannot restore a page image", { lsn, expected: rawSize, got: length });
+    }
+  } else {
+    source = decompress(bytes, offset, length, method, rawSize, codecs, lsn);
+    from = 0;
+  }
   const target = page.u8;
   if (holeLength === 0) target.set(source.subarray(from, from + BLCKSZ));
   else {
@@ -120,26 +143,40 @@ function decompress(
   codecs: ImageCodecs,
   lsn: Lsn,
 ): Uint8Array {
-  if (method === IMAGE_PGLZ) {
-    if (pglzDecompress(bytes, offset, length, scratch, rawSize)) return scratch;
-    throw invalid(lsn, "pglz");
+  switch (method) {
+    case IMAGE_PGLZ:
+      if (pglzDecompress(bytes, offset, length, scratch, rawSize)) return scratch;
+      throw invalidImage("pglz", lsn);
+    case IMAGE_LZ4:
+      if (lz4DecompressBlock(bytes, offset, length, scratch, rawSize)) return scratch;
+      throw invalidImage("lz4", lsn);
+    case IMAGE_ZSTD:
+      if (codecs.zstd !== undefined) {
+        return decompressElsewhere(codecs.zstd, bytes.subarray(offset, offset + length), rawSize, lsn);
+      }
+      if (zstdDecompress(bytes, offset, length, scratch, rawSize)) return scratch;
+      throw invalidImage("zstd", lsn);
+    default:
+      throw new UnsupportedError(`Cannot restore a page image: unknown compression method ${method}`);
   }
-  if (method === IMAGE_LZ4) {
-    if (lz4DecompressBlock(bytes, offset, length, scratch, rawSize)) return scratch;
-    throw invalid(lsn, "lz4");
+}
+
+function decompressElsewhere(
+  codec: NonNullable<ImageCodecs["zstd"]>,
+  frame: Uint8Array,
+  rawSize: number,
+  lsn: Lsn,
+): Uint8Array {
+  let raw: Uint8Array;
+  try {
+    raw = codec.decompress(frame, rawSize);
+  } catch (cause) {
+    throw invalidImage("zstd", lsn, cause);
   }
-  if (codecs.zstd === undefined) {
-    throw new UnsupportedError(
-      `Cannot restore the page image in the record ending at LSN ${formatLsn(lsn)}: it is compressed with zstd, ` +
-        "and no decoder for that was given",
-      { hint: "Pass a zstd decoder, or set wal_compression to pglz or lz4 on the server." },
-    );
-  }
-  const raw = codecs.zstd.decompress(bytes.subarray(offset, offset + length), rawSize);
-  if (raw === undefined || raw.length !== rawSize) throw invalid(lsn, "zstd");
+  if (raw.length !== rawSize) throw invalidImage("zstd", lsn);
   return raw;
 }
 
-function invalid(lsn: Lsn, method: string): CorruptionError {
-  return new CorruptionError(`Cannot restore a page image: invalid ${method} data`, { lsn });
+function invalidImage(method: string, lsn: Lsn, cause?: unknown): CorruptionError {
+  return new CorruptionError(`Cannot restore a page image: invalid ${method} data`, { lsn }, { cause });
 }
