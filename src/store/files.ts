@@ -72,7 +72,7 @@ export class FilesStore implements ObjectStore {
     this.#root = resolve(options.path);
     this.description = `file://${this.#root}`;
     this.#disk = new Disk(this.#root, clock, options.fsync ?? true);
-    this.#versions = new Versions(this.#disk, options.versionHoldMs ?? 60_000);
+    this.#versions = new Versions(this.#disk, clock, options.versionHoldMs ?? 60_000);
     this.#syncReadLimit = options.syncReadLimit ?? 0;
     this.#handles = new HandleCache(
       {

@@ -18,7 +18,7 @@
  * - **Old versions** are unlinked in ascending order, never the newest {@linkcode KEPT_VERSIONS} and none that was
  *   current within the last minute. So while version 3 still exists after somebody linked 4, number 4 cannot have been
  *   used before: that writer has won. A writer that was suspended for so long that 3 is gone cannot tell, and says so
- *   (UnavailableError, which may hide a write that happened).
+ *   (UnavailableError, which may hide a write that happened). What it may have put below newer versions nobody reads.
  *
  * The etag is `<incarnation>-<number>`: a name that belongs to one content for ever, so nothing needs hashing.
  *
@@ -26,6 +26,7 @@
  */
 import { type FileHandle, link, mkdir, open, readdir, rename, rm, stat } from "../../deps/node_fs.ts";
 import { PreconditionFailedError, UnavailableError } from "../../errors.ts";
+import type { Clock } from "../../ports/clock.ts";
 import type { Etag, ObjectBody, PutCondition } from "../../ports/object_store.ts";
 import { type Disk, type FileFacts, fileFacts, parentOf, type TemporaryFile } from "./disk.ts";
 import { isFsError } from "./fs_errors.ts";
@@ -75,12 +76,14 @@ export function versionEtag(version: Version): Etag {
 export class Versions {
   readonly #disk: Disk;
   readonly #holdMs: number;
+  readonly #clock: Clock;
   /** Where each object was when we last looked: numbers only grow, so that is where to look first. */
-  readonly #known = new Map<string, { incarnation: string; number: number }>();
+  readonly #known = new Map<string, { incarnation: string; number: number; seenMs: number }>();
 
   /** @param holdMs How long a version stays after another has replaced it. */
-  constructor(disk: Disk, holdMs: number) {
+  constructor(disk: Disk, clock: Clock, holdMs: number) {
     this.#disk = disk;
+    this.#clock = clock;
     this.#holdMs = holdMs;
   }
 
@@ -92,10 +95,10 @@ export class Versions {
   /** The current version, or undefined when the object is not versioned. */
   async locate(path: string): Promise<Version | undefined> {
     const known = this.#known.get(path);
-    if (known !== undefined) {
+    // What was current within the hold time is still there, and so is everything that came after it: no gaps.
+    if (known !== undefined && this.#clock.monotonicMs() - known.seenMs < this.#holdMs / 2) {
       const found = await this.#lookFrom(path, known.incarnation, known.number);
       if (found !== undefined) return found;
-      this.#known.delete(path);
     }
     for (;;) {
       const incarnation = (await namesIn(path + VERSIONED_MARK))?.find((name) => INCARNATION.test(name));
@@ -108,7 +111,6 @@ export class Versions {
 
   async #lookFrom(path: string, incarnation: string, number: number): Promise<Version | undefined> {
     if ((await fileFacts(this.#pathOf(path, incarnation, number))) === undefined) return undefined;
-    // Numbers have no gaps above one that exists, because old ones go in ascending order.
     for (let next = number + 1; next <= number + PROBES; next++) {
       if ((await fileFacts(this.#pathOf(path, incarnation, next))) !== undefined) continue;
       return this.#remember(path, incarnation, next - 1);
@@ -118,7 +120,7 @@ export class Versions {
 
   #remember(path: string, incarnation: string, number: number): Version {
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
-    this.#known.set(path, { incarnation, number });
+    this.#known.set(path, { incarnation, number, seenMs: this.#clock.monotonicMs() });
     return { incarnation, number, path: this.#pathOf(path, incarnation, number) };
   }
 
@@ -242,12 +244,13 @@ export class Versions {
   async #prune(path: string, newest: Version): Promise<void> {
     const at = (number: number) => this.#pathOf(path, newest.incarnation, number);
     try {
-      const numbers = await numbersIn(`${path}${VERSIONED_MARK}/${newest.incarnation}`);
+      const numbers = await numbersIn(`${path}${VERSIONED_MARK}/${newest.incarnation}`) ?? [];
       // The file system's own clock on both sides: machines that share a store need not agree on the time.
       const nowMs = (await stat(at(newest.number))).ctimeMs;
-      for (const number of numbers ?? []) {
+      for (const [i, number] of numbers.entries()) {
         if (number > newest.number - KEPT_VERSIONS) return;
-        const replacedMs = (await stat(at(number + 1))).ctimeMs;
+        // Usually number + 1, but a writer that was suspended may have put one where others were removed.
+        const replacedMs = (await stat(at(numbers[i + 1]))).ctimeMs;
         if (nowMs - replacedMs < this.#holdMs) return;
         await this.#disk.removeFile(at(number));
       }
