@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { BlockCodecs } from "./bytes/block_codec.ts";
+import { type BlockCodec, BlockCodecs } from "./bytes/block_codec.ts";
 import { NotFoundError } from "./errors.ts";
 import { FAMILY_CLUSTER_STATE, FAMILY_ORIGIN, FAMILY_RELATION, FAMILY_SLRU } from "./layer/key.ts";
 import { LayerMap } from "./layer/layer_map.ts";
@@ -21,10 +21,22 @@ import { LayerFetcher } from "./read/fetch.ts";
 import { TimelineReader } from "./read/get_page.ts";
 import { LayerFiles } from "./read/layer_files.ts";
 import { describeManifestLayer, type Manifest } from "./timeline/manifest.ts";
-import { readManifest } from "./timeline/manifest_store.ts";
+import { ManifestWriter, readManifest } from "./timeline/manifest_store.ts";
 import { checkTimelineName, manifestKey } from "./timeline/object_keys.ts";
 import { ABSENT } from "./timeline/sizes.ts";
 import { Timeline } from "./timeline/timeline.ts";
+import { databaseContent } from "./read/database_content.ts";
+import { bootstrapFromServer } from "./write/bootstrap_from_server.ts";
+import type { FeedbackKind } from "./write/feedback.ts";
+import { Flusher } from "./write/flush.ts";
+import { Follower, type FollowerOptions } from "./write/follower.ts";
+import type { BackupProgress } from "./write/source/base_backup.ts";
+import { followReplication } from "./write/source/replication.ts";
+import type { SourceAccess } from "./write/source/session.ts";
+import { ConnectionStatusWatch } from "./write/source/status.ts";
+import type { UntarFunction } from "./write/source/tar.ts";
+import { startPointAfter } from "./write/source/wal_source.ts";
+import type { Lsn } from "./lsn.ts";
 
 /** What every use of a timeline needs. */
 export interface EngineOptions {
@@ -128,4 +140,131 @@ export async function loadWriterState(
     state.origins.set(space.a, new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   }
   return state;
+}
+
+/** How to write layers. */
+export interface WriterOptions extends EngineOptions {
+  /** Bytes of WAL after which the memory layer is flushed. Default 256 MiB. */
+  checkpointDistance?: number;
+  /** A memory layer with anything in it is flushed at this age, milliseconds. Default 10 minutes. */
+  flushIntervalMs?: number;
+  /** Compresses blocks of new layers. Default: none. */
+  codec?: BlockCodec;
+}
+
+/** Whom to follow, and how. */
+export interface FollowOptions extends WriterOptions {
+  /** A PostgreSQL client, and where to connect. */
+  source: Pick<SourceAccess, "driver" | "connection"> & { untar: UntarFunction };
+  /** Physical replication slot, made where it is missing; null: none, WAL may be recycled under us. Default `varve`. */
+  slot?: string | null;
+  /** `neon` when the source is a Neon safekeeper. Default `postgres`. */
+  feedback?: FeedbackKind;
+  /** Ends in order once records up to here have been taken in. */
+  until?: Lsn;
+  /** Told of the base backup's progress, when the timeline does not exist yet. */
+  onBackupProgress?(progress: BackupProgress): void;
+  /** Told of +1 for every connection made and -1 for every one gone. */
+  onConnections?(change: 1 | -1): void;
+  /** Breaks off the start; afterwards use `stop` or `abort`. */
+  signal?: AbortSignal;
+}
+
+/** A follower that runs: its timeline can be read all the while. */
+export interface Following extends AttachedTimeline {
+  readonly follower: Follower;
+  readonly connection: ConnectionStatusWatch;
+  readonly flusher: Flusher;
+}
+
+/**
+ * Follows a PostgreSQL server into a timeline.
+ *
+ * Takes a base backup when the timeline does not exist yet, else takes the timeline over from whoever wrote it before
+ * (who is fenced) and goes on where the manifest says. Resolves when streaming has been started; it reconnects for ever.
+ * The server is told as durable only what the manifest in the store names.
+ *
+ * @throws {MismatchError} If the server is not the one that the timeline was made from.
+ * @throws {FencedError} If another writer takes the timeline over at the same moment.
+ * @throws {PostgresError} If the server refuses us. @throws {UnavailableError} If server or store do not answer.
+ */
+export async function follow(options: FollowOptions): Promise<Following> {
+  const { store, clock, events, source, slot = "varve", signal } = options;
+  const name = options.timeline ?? "main";
+  checkTimelineName(name);
+  const access: SourceAccess = { driver: source.driver, connection: source.connection, clock, events };
+  const stored = await readManifest(store, name, signal);
+  const manifest = stored === undefined
+    ? await bootstrapFromServer({
+      ...access,
+      untar: source.untar,
+      store,
+      timeline: name,
+      slot: slot ?? undefined,
+      local: options.local,
+      codec: options.codec,
+      onProgress: options.onBackupProgress,
+      signal,
+    })
+    : await ManifestWriter.claim(store, clock, stored, signal);
+  const connection = new ConnectionStatusWatch();
+  const writing = await startWriting(options, manifest, ({ timeline, flusher }) => ({
+    until: options.until,
+    openSource(signal) {
+      const { facts } = timeline;
+      const lastRecordLsn = timeline.lastRecordLsn;
+      const stream = followReplication({
+        ...access,
+        lastRecordLsn,
+        tli: timeline.tli,
+        positions: { processed: () => timeline.lastRecordLsn, durable: () => timeline.remoteConsistentLsn },
+        expected: { ...facts, systemId: BigInt(facts.systemId) },
+        slot: slot ?? undefined,
+        feedback: options.feedback,
+        status: connection,
+        onConnections: options.onConnections,
+        onFlushWanted: () => flusher.flushSoon(),
+        signal,
+      });
+      return { stream, startLsn: startPointAfter(lastRecordLsn, facts.walSegmentSize).normalized };
+    },
+  }));
+  return { ...writing, connection };
+}
+
+/** Opens a timeline that this process may write, and starts a follower on it. */
+export async function startWriting(
+  options: WriterOptions & { signal?: AbortSignal },
+  manifest: ManifestWriter,
+  source: (
+    parts: { timeline: Timeline; flusher: Flusher },
+  ) => Pick<FollowerOptions, "openSource" | "until" | "endOfWal">,
+): Promise<Omit<Following, "connection">> {
+  const { store, clock, events, local, codec, flushIntervalMs, checkpointDistance } = options;
+  const attached = await openTimeline(manifest.manifest, options);
+  const { timeline, reader, files } = attached;
+  const state = await loadWriterState(attached, options.signal);
+  const onResident = files.noteResident.bind(files);
+  const flusher = new Flusher({
+    timeline,
+    manifest,
+    store,
+    clock,
+    local,
+    codec,
+    flushIntervalMs,
+    events,
+    onResident,
+  });
+  const follower = new Follower({
+    timeline,
+    state,
+    flusher,
+    clock,
+    events,
+    checkpointDistance,
+    readDatabase: (spc, db, lsn, signal) => databaseContent(reader, spc, db, lsn, signal),
+    ...source({ timeline, flusher }),
+  });
+  return { ...attached, follower, flusher };
 }

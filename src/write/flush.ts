@@ -85,6 +85,11 @@ export class Flusher {
     this.throwIfFailed();
   }
 
+  /** Freezes the open layer, so that what it holds becomes durable as soon as may be; does not wait. */
+  flushSoon(): void {
+    if (this.#options.timeline.freeze()) this.kick();
+  }
+
   /** Freezes the open layer and resolves when everything taken in is durable. */
   async flushAll(): Promise<void> {
     const { timeline } = this.#options;

@@ -14,7 +14,7 @@
 import type { Modification } from "../layer/modification.ts";
 import type { ClusterState } from "../postgres/effects/cluster_state.ts";
 import type { EndOfWal } from "../postgres/wal/assembler.ts";
-import { batchByteLength, type RecordBatch } from "../postgres/wal/record_batch.ts";
+import type { RecordBatch } from "../postgres/wal/record_batch.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
 import type { Lsn } from "../lsn.ts";
 import type { EventSink } from "../ports/events.ts";
@@ -63,9 +63,3 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
   const modifications: ReadableStream<Modification> = batches.pipeThrough(ingest);
   await modifications.pipeTo(sink, { signal });
 }
-
-/** Bytes of batches that wait between decode and ingest. */
-export const BATCH_QUEUE: QueuingStrategy<RecordBatch> = {
-  highWaterMark: 1024 * 1024,
-  size: batchByteLength,
-};

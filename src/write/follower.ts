@@ -1,0 +1,135 @@
+/**
+ * A timeline that is being written: its flush loop, its pipeline, and how both end.
+ *
+ * Write path. Given a source, runs until the source ends, `stop` is called, a target is reached, or something fails for
+ * good. Ending in order flushes everything first. Whatever happens, the flush loop and the source are closed before
+ * `done` settles.
+ *
+ * @module
+ */
+import { FencedError } from "../errors.ts";
+import { formatLsn, type Lsn } from "../lsn.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { EventSink } from "../ports/events.ts";
+import type { ClusterState } from "../postgres/effects/cluster_state.ts";
+import type { EndOfWal } from "../postgres/wal/assembler.ts";
+import type { Timeline } from "../timeline/timeline.ts";
+import type { Flusher } from "./flush.ts";
+import type { IngestCounters, IngestOptions } from "./ingest.ts";
+import { runPipeline } from "./pipeline.ts";
+import type { WalChunk } from "./source/wal_source.ts";
+
+/** 256 MiB of WAL. */
+export const DEFAULT_CHECKPOINT_DISTANCE = 256 * 1024 * 1024;
+
+export interface FollowerOptions {
+  timeline: Timeline;
+  state: ClusterState;
+  flusher: Flusher;
+  /** Opens the source; called once. The signal breaks it off; in order it ends by being cancelled. */
+  openSource(signal: AbortSignal): { stream: ReadableStream<WalChunk>; startLsn: Lsn };
+  readDatabase: IngestOptions["readDatabase"];
+  checkpointDistance?: number;
+  endOfWal?: EndOfWal;
+  /** Ends in order once records up to here have been taken in. */
+  until?: Lsn;
+  clock: Clock;
+  events?: EventSink;
+}
+
+/** See the module's description. */
+export class Follower {
+  readonly timeline: Timeline;
+  readonly state: ClusterState;
+  /** Settles when following has ended: resolves after a flush of everything, rejects with what went wrong. */
+  readonly done: Promise<void>;
+  #counters: IngestCounters = { unsupportedRecords: 0 };
+  readonly #options: FollowerOptions;
+  /** Ends the source in order. */
+  readonly #end = new AbortController();
+  /** Breaks everything off. */
+  readonly #abort = new AbortController();
+
+  constructor(options: FollowerOptions) {
+    this.#options = options;
+    this.timeline = options.timeline;
+    this.state = options.state;
+    this.done = this.#run();
+    // Who does not look at `done` still may look at the status; an unhandled rejection would end the process.
+    this.done.catch(() => {});
+  }
+
+  get counters(): IngestCounters {
+    return this.#counters;
+  }
+
+  /** Takes in what was received, flushes it, and ends. Resolves when all is durable; rejects as `done` does. */
+  async stop(): Promise<void> {
+    this.#end.abort(new DOMException("Following was stopped", "AbortError"));
+    await this.done;
+  }
+
+  /** Ends at once; what is not durable yet will be streamed again. Resolves when nothing runs any more. */
+  async abort(): Promise<void> {
+    this.#abort.abort(new DOMException("Following was broken off", "AbortError"));
+    this.#end.abort(this.#abort.signal.reason);
+    await this.done.catch(() => {});
+  }
+
+  async #run(): Promise<void> {
+    const { timeline, state, flusher, events } = this.#options;
+    const end = this.#end.signal;
+    flusher.start();
+    try {
+      const { stream, startLsn } = this.#options.openSource(this.#abort.signal);
+      this.#endWhenReached();
+      await runPipeline({
+        source: stream.pipeThrough(endingWith(end)),
+        startLsn,
+        timeline,
+        state,
+        flusher,
+        readDatabase: this.#options.readDatabase,
+        checkpointDistance: this.#options.checkpointDistance ?? DEFAULT_CHECKPOINT_DISTANCE,
+        endOfWal: this.#options.endOfWal,
+        onIngest: (counters) => this.#counters = counters,
+        events,
+        signal: this.#abort.signal,
+      });
+      events?.({
+        level: "info",
+        topic: "follow.ended",
+        message: `All WAL up to ${formatLsn(timeline.lastRecordLsn)} is durable`,
+      });
+    } catch (error) {
+      if (error instanceof FencedError) {
+        events?.({ level: "error", topic: "follow.fenced", message: error.message, error });
+      }
+      throw error;
+    } finally {
+      this.#end.abort(new DOMException("Following has ended", "AbortError"));
+      await flusher.stop();
+      timeline.fail(new DOMException("Following has ended", "AbortError"));
+    }
+  }
+
+  #endWhenReached(): void {
+    const { until } = this.#options;
+    if (until === undefined) return;
+    this.timeline.waitForRecord(until).then(
+      () => this.#end.abort(new DOMException("The target was reached", "AbortError")),
+      () => {},
+    );
+  }
+}
+
+/** Passes chunks on until the signal fires; then the stream ends as if its source had, and what came before is kept. */
+function endingWith(signal: AbortSignal): TransformStream<WalChunk, WalChunk> {
+  return new TransformStream<WalChunk, WalChunk>({
+    start(controller) {
+      const terminate = () => controller.terminate();
+      if (signal.aborted) terminate();
+      else signal.addEventListener("abort", terminate, { once: true });
+    },
+  });
+}
