@@ -1,5 +1,5 @@
 import { assert, suite } from "./harness.ts";
-import { exists } from "./cache.ts";
+import { findProgram } from "./processes.ts";
 import { temporaryDirectory } from "./temp.ts";
 
 const test = suite("support/harness");
@@ -67,7 +67,7 @@ for (const [what, body] of Object.entries(BODIES)) {
 
 for (const runtime of ["node", "bun"]) {
   const name = `suite() in a bundle under ${runtime} ends as its tests do`;
-  if (!(await hasProgram(runtime))) {
+  if (findProgram(runtime) === undefined) {
     test.skip(`${name}: ${runtime} is not installed`);
     continue;
   }
@@ -117,12 +117,5 @@ test("assert.raises() and assert.rejects() return the error", async () => {
   const rejected = await assert.rejects(Promise.reject(new TypeError("wrong")), /wro/);
   assert.instance(rejected, TypeError);
 });
-
-async function hasProgram(name: string): Promise<boolean> {
-  for (const directory of (Deno.env.get("PATH") ?? "").split(":")) {
-    if (await exists(`${directory}/${name}`)) return true;
-  }
-  return false;
-}
 
 test.run();

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { judgeRedo, type Verdict } from "./replay_oracle.ts";
+import { type JudgeOptions, judgeRedo, type Verdict } from "./replay_oracle.ts";
 import { type Cluster, type PostgresMajor, type Settings, startCluster } from "./postgres.ts";
 import { runCommand } from "./processes.ts";
 import { temporaryDirectory } from "./temp.ts";
@@ -18,6 +18,10 @@ export interface JudgeWorkloadOptions {
   walSegmentSizeMb?: number;
   /** Differences kept per record type. Default: 3. */
   keep?: number;
+  /** See `JudgeOptions`. */
+  beforeRedo?: JudgeOptions["beforeRedo"];
+  /** Sees the verdict and the stopped server's data directory before that is removed. */
+  inspect?: (verdict: Verdict, dataDir: string) => void | Promise<void>;
   /** Keeps a copy of WAL and base directory here, for a closer look. */
   saveTo?: string;
 }
@@ -56,5 +60,13 @@ export async function judgeWorkload(options: JudgeWorkloadOptions): Promise<Verd
     await runCommand("cp", ["-R", baseDir, walDir, options.saveTo]);
   }
   const hintBitsLogged = (options.checksums ?? true) || options.settings?.wal_log_hints === "on";
-  return judgeRedo({ walDir, baseDir, hintBitsLogged, keep: options.keep });
+  const verdict = judgeRedo({
+    walDir,
+    baseDir,
+    hintBitsLogged,
+    keep: options.keep,
+    beforeRedo: options.beforeRedo,
+  });
+  await options.inspect?.(verdict, cluster.dataDir);
+  return verdict;
 }

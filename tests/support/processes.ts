@@ -58,6 +58,18 @@ export async function runCommand(
   return { stdout, stderr };
 }
 
+/** Where a program lies on the PATH. Folders that we may not look into do not count. */
+export function findProgram(name: string): string | undefined {
+  const folders = (Deno.env.get("PATH") ?? "").split(":").filter((folder) => folder !== "");
+  return folders.map((folder) => `${folder}/${name}`).find((path) => {
+    try {
+      return Deno.statSync(path).isFile;
+    } catch {
+      return false;
+    }
+  });
+}
+
 /**
  * The user that a server which refuses root runs as: ourselves, or when we are root the first of postgres and nobody.
  */

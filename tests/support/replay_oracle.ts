@@ -47,6 +47,8 @@ export interface JudgeOptions {
   codecs?: ImageCodecs;
   /** Differences kept per record type. Default: 3. */
   keep?: number;
+  /** Sees each record and page before redo edits the page; may keep copies, must change neither. */
+  beforeRedo?: (page: Page, record: DecodedRecord, target: RedoTarget) => void;
 }
 
 /** One page that is not as it must be, or on which redo failed. */
@@ -84,6 +86,8 @@ export interface TypeCounts {
 }
 
 export class Verdict {
+  /** All pages that the WAL touched, as they are at its end. */
+  pages?: ReplayPages;
   readonly types = new Map<string, TypeCounts>();
   readonly differences: Difference[] = [];
   records = 0;
@@ -178,6 +182,7 @@ class Judge {
   readonly #context: RedoContext;
   readonly #codecs: ImageCodecs;
   readonly #keep: number;
+  readonly #beforeRedo: JudgeOptions["beforeRedo"];
   readonly #target: RedoTarget = { blockIndex: 0, fork: 0, block: 0 };
   readonly #expected = new Page();
   readonly #masked = new Page();
@@ -191,6 +196,8 @@ class Judge {
     this.#context = { hintBitsLogged: options.hintBitsLogged };
     this.#codecs = options.codecs ?? {};
     this.#keep = options.keep ?? 3;
+    this.#beforeRedo = options.beforeRedo;
+    this.verdict.pages = this.#pages;
   }
 
   replay(): void {
@@ -252,6 +259,7 @@ class Judge {
     this.#target.blockIndex = index;
     this.#target.fork = fork;
     this.#target.block = block;
+    this.#beforeRedo?.(page, this.record, this.#target);
     try {
       redoRecord(page, this.record, this.#target, this.#context);
       counts.replayed++;
