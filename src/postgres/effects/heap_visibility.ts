@@ -2,7 +2,7 @@
  * Visibility map pages that a heap record touches without naming them.
  *
  * Write path, inside ingest: the read path finds a page's records by its key, so that a record must also be filed
- * under the map page whose bits it clears. Servers from 18.5 and 17.11 on name that page in the record when a bit was
+ * under the map page whose bits it clears. Servers from 18.6 and 17.11 on name that page in the record when a bit was
  * set; the record is then filed by its block references and there is nothing to add.
  *
  * Source: PostgreSQL src/backend/access/heap/heapam_xlog.c (18), heapam.c (14-17).

@@ -20,7 +20,11 @@ export interface Sample {
   kind: string;
   record: Uint8Array;
   endLsn: Lsn;
+  /** Position of the block reference, or -1 for a page that the record touches without naming it. */
   blockIndex: number;
+  /** The page's fork and number; what the block reference says where these are left out. */
+  fork?: number;
+  block?: number;
   before: Uint8Array;
 }
 
@@ -105,6 +109,8 @@ export function replayMutations(
       record.decode(bytes, 0, sample.endLsn);
       page.u8.set(sample.before);
       target.blockIndex = sample.blockIndex;
+      target.fork = sample.fork ?? record.blockFork[sample.blockIndex];
+      target.block = sample.block ?? record.blockNumber[sample.blockIndex];
       const damage = damageBoth(random, record, page, samples, target);
       const given = record.bytes.slice();
       try {
@@ -159,11 +165,9 @@ function damageRecord(
   samples: readonly Sample[],
   target: RedoTarget,
 ): string {
-  const index = Math.min(target.blockIndex, record.blockCount - 1);
-  const parts = [[record.mainOffset, record.mainLength], [
-    record.dataOffset[index],
-    record.dataLength[index],
-  ]];
+  const index = Math.max(0, Math.min(target.blockIndex, record.blockCount - 1));
+  const parts = [[record.mainOffset, record.mainLength]];
+  if (record.blockCount > 0) parts.push([record.dataOffset[index], record.dataLength[index]]);
   const [offset, length] = random.pick(parts);
   switch (random.int(0, 7)) {
     case 0:
@@ -181,7 +185,7 @@ function damageRecord(
       record.info = (record.info & 0x0f) | (random.int(0, 15) << 4);
       return `info 0x${record.info.toString(16)}`;
     case 6: {
-      const other = random.int(0, record.blockCount - 1);
+      const other = random.int(0, Math.max(0, record.blockCount - 1));
       record.blockId[other] = random.int(0, 8);
       target.blockIndex = random.chance(0.2) ? random.int(-1, record.blockCount) : target.blockIndex;
       return `block id ${record.blockId[other]} at ${other}, target ${target.blockIndex}`;

@@ -2,7 +2,7 @@
  * Which visibility map bits a heap record clears, besides editing the pages it names.
  *
  * Both paths: ingest asks which map pages are touched, redo which bits of one. A record that changes a page with
- * PD_ALL_VISIBLE says so by a flag, and clears the bits of that heap block in the map. Servers before 18.5 and 17.11
+ * PD_ALL_VISIBLE says so by a flag, and clears the bits of that heap block in the map. Servers before 18.6 and 17.11
  * never name the map page in the record; later ones do (as block 1 of INSERT, DELETE, MULTI_INSERT, LOCK and
  * LOCK_UPDATED; as blocks 2 and 3 of UPDATE), if a bit was in fact set.
  *

@@ -65,7 +65,7 @@ export const SizeOfHeapLock = 8;
 export const SizeOfHeapConfirm = 2;
 export const SizeOfHeapVisible = 5;
 
-// Block ids. Servers before 18.5 and 17.11 do not register visibility map pages (but for VISIBLE).
+// Block ids. Servers before 18.6 and 17.11 do not register visibility map pages (but for VISIBLE).
 export const HEAP_BLKREF_HEAP = 0;
 export const HEAP_UPDATE_BLKREF_HEAP_NEW = 0;
 export const HEAP_UPDATE_BLKREF_HEAP_OLD = 1;
