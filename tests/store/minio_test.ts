@@ -1,8 +1,22 @@
 /** The store in a bucket, against a real MinIO server. */
+import { systemClock } from "../../src/deps/system_clock.ts";
+import { NotFoundError, PreconditionFailedError, UnavailableError, VarveError } from "../../src/errors.ts";
 import { MinioStore, type MinioStoreOptions } from "../../src/store/minio.ts";
-import { suite } from "../support/harness.ts";
+import { openStore } from "../../src/store/open.ts";
+import { probeConditionalWrites } from "../../src/store/probe.ts";
+import { assert, suite } from "../support/harness.ts";
 import { type Minio, minioOrSkip } from "../support/minio.ts";
 import { objectStoreTests } from "../suites/object_store.ts";
+import {
+  keysOf,
+  MiB,
+  pattern,
+  pieces,
+  sameBytes,
+  text,
+  textOf,
+  winners,
+} from "../suites/object_store_helpers.ts";
 
 const test = suite("store/minio", { sanitize: false });
 const startMinio = await minioOrSkip((reason) => test.skip(reason));
@@ -13,21 +27,206 @@ if (startMinio !== undefined) {
   test.before(async () => {
     minio = await startMinio();
   });
-  test.after(() => minio.stop());
+  test.after(() => minio?.stop());
 
-  const options = (prefix: string): MinioStoreOptions => ({
-    endpoint: minio.endpoint,
-    bucket: minio.bucket,
-    prefix,
-    accessKey: minio.accessKey,
-    secretKey: minio.secretKey,
-    partSize: 5 << 20,
-    singlePutLimit: 8 << 20,
+  const openTestStore = (more: Partial<MinioStoreOptions> = {}) => {
+    const store = new MinioStore({
+      endpoint: minio.endpoint,
+      bucket: minio.bucket,
+      prefix: `suite/${++stores}`,
+      accessKey: minio.accessKey,
+      secretKey: minio.secretKey,
+      partSize: 5 * MiB, // so that tests of a few MiB use parts
+      singlePutLimit: 8 * MiB,
+      ...more,
+    });
+    return { store, [Symbol.asyncDispose]: () => store.close() };
+  };
+  const ifAbsent = { condition: { ifAbsent: true as const } };
+
+  /** Every kind of request. */
+  const calls = (store: MinioStore) => [
+    () => store.get("a"),
+    () => store.getRange("a", 0, 1),
+    () => store.getStream("a"),
+    () => store.head("a"),
+    () => store.put("a", text("x")),
+    () => store.put("a", pattern(3 * MiB)),
+    () => store.put("a", pattern(9 * MiB)),
+    () => keysOf(store, ""),
+  ];
+
+  objectStoreTests(test, () => Promise.resolve(openTestStore()));
+
+  test("put() replaces and creates in parts under a condition, too", async () => {
+    await using opened = openTestStore();
+    const { store } = opened;
+    const bodies = [1, 2, 3].map((seed) => pattern(9 * MiB, seed));
+    const won = await winners(bodies.map((body) => store.put("parts", pieces(body), ifAbsent)));
+    assert.is(won.length, 1);
+    sameBytes((await store.get("parts")).bytes, bodies[won[0].index], "the winner's");
+    const condition = { ifMatch: won[0].value.etag };
+    const next = await winners(bodies.map((body) => store.put("parts", pieces(body), { condition })));
+    assert.is(next.length, 1);
+    sameBytes((await store.get("parts")).bytes, bodies[next[0].index], "the next winner's");
   });
 
-  objectStoreTests(test, () => {
-    const store = new MinioStore(options(`suite/${++stores}`));
-    return Promise.resolve({ store, [Symbol.asyncDispose]: () => store.close() });
+  test("writers of one key in parts do not mix their parts", async () => {
+    await using opened = openTestStore();
+    const bodies = [1, 2, 3, 4].map((seed) => pattern(11 * MiB, seed));
+    await Promise.all(bodies.map((body) => opened.store.put("same", body)));
+    const { bytes } = await opened.store.get("same");
+    const whose = bodies.find((body) => body[5] === bytes[5] && body[6 * MiB] === bytes[6 * MiB]);
+    assert.ok(whose !== undefined);
+    sameBytes(bytes, whose, "one writer's");
+  });
+
+  test("put() that fails on its way leaves no parts in the bucket", async () => {
+    await using opened = openTestStore({ prefix: "incomplete" });
+    const broken = {
+      size: 20 * MiB,
+      async *open() {
+        for (let i = 0; i < 12; i++) yield await Promise.resolve(pattern(MiB));
+        throw new VarveError("TEST", "the body broke");
+      },
+    };
+    await assert.rejects(opened.store.put("x", broken), "the body broke");
+    await assert.rejects(opened.store.put("x", broken, ifAbsent), "the body broke");
+    const client = minio.client();
+    const incomplete = async () => {
+      const ids = [];
+      for await (const upload of client.listIncompleteUploads(minio.bucket, "incomplete/x", true)) {
+        ids.push(upload);
+      }
+      return ids.length;
+    };
+    assert.is(await incomplete(), 0);
+    await client.initiateNewMultipartUpload(minio.bucket, "incomplete/x", {});
+    assert.is(await incomplete(), 1, "the listing would have shown them");
+  });
+
+  test("wrong credentials are STORE_DENIED and show no secret", async () => {
+    const secretKey = "not-the-secret-key-of-anyone";
+    await using wrongSecret = openTestStore({ secretKey });
+    await using wrongUser = openTestStore({ accessKey: "nobody-we-know", secretKey });
+    await using anonymous = openTestStore({ accessKey: undefined, secretKey: undefined });
+    for (const { store } of [wrongSecret, wrongUser, anonymous]) {
+      for (const call of [...calls(store), () => store.delete("a")]) {
+        const error = await assert.rejects<VarveError>(call, VarveError);
+        assert.is(error.code, "STORE_DENIED", error.message);
+        assert.match(error.hint!, /AWS_ACCESS_KEY_ID/);
+        for (const secret of [secretKey, "nobody-we-know", "Signature=", "Credential="]) {
+          assert.not(Deno.inspect(error, { depth: 10, showHidden: true }).includes(secret), secret);
+        }
+      }
+    }
+  });
+
+  test("a bucket that does not exist is told as such", async () => {
+    await using opened = openTestStore({ bucket: "no-such-bucket" });
+    for (const call of [...calls(opened.store), () => opened.store.delete("a")]) {
+      const error = await assert.rejects<NotFoundError>(call, NotFoundError);
+      assert.match(error.hint ?? "", /bucket/, error.message);
+    }
+  });
+
+  test("a store sees nothing outside of its prefix", async () => {
+    await using one = openTestStore({ prefix: "tenant" });
+    await using two = openTestStore({ prefix: "tenant-two" });
+    await using root = openTestStore({ prefix: "" });
+    await one.store.put("a", text("one"));
+    await two.store.put("a", text("two"));
+    assert.equal(await keysOf(one.store, ""), ["a"]);
+    assert.equal(await keysOf(root.store, "tenant"), ["tenant-two/a", "tenant/a"]);
+    assert.is(textOf((await root.store.get("tenant/a")).bytes), "one");
+    assert.is(two.store.description, `s3://${minio.bucket}/tenant-two`);
+  });
+
+  test("a server that hangs is UnavailableError after the limit, and works again later", async () => {
+    await using opened = openTestStore({ firstByteTimeoutMs: 250, idleTimeoutMs: 250 });
+    const { store } = opened;
+    await store.put("a", text("x"));
+    minio.pause();
+    try {
+      for (const call of calls(store)) {
+        const startedMs = performance.now();
+        const error = await assert.rejects<UnavailableError>(call, UnavailableError);
+        assert.is(error.code, "TIMEOUT", error.message);
+        assert.ok(performance.now() - startedMs < 10_000);
+      }
+    } finally {
+      minio.resume();
+    }
+    await store.put("a", text("again"));
+    assert.is(textOf((await store.get("a")).bytes), "again");
+  });
+
+  test("a signal ends a request to a server that hangs", async () => {
+    await using opened = openTestStore();
+    const { store } = opened;
+    await store.put("a", text("x"));
+    minio.pause();
+    try {
+      const controller = new AbortController();
+      const options = { signal: controller.signal };
+      const waiting = [
+        store.get("a", options),
+        store.getRange("a", 0, 1, options),
+        store.getStream("a", options),
+        store.head("a", options),
+        store.put("b", text("x"), options),
+        store.put("b", pattern(9 * MiB), options),
+        store.delete("b", options),
+        store.list("", options)[Symbol.asyncIterator]().next(),
+      ].map((call) => call.then(() => assert.unreachable(), (error) => error));
+      await systemClock.sleep(20); // under way
+      const reason = new Error("enough");
+      controller.abort(reason);
+      minio.resume(); // an upload that has begun is aborted at the server before its error is told
+      for (const error of await Promise.all(waiting)) assert.is(error, reason);
+    } finally {
+      minio.resume();
+    }
+    assert.is(textOf((await store.get("a")).bytes), "x");
+  });
+
+  test("a server that is down is UnavailableError with a hint, and works again later", async () => {
+    await using opened = openTestStore();
+    const { store } = opened;
+    await store.put("a", text("x"));
+    await minio.kill();
+    try {
+      for (const call of calls(store)) {
+        const error = await assert.rejects<UnavailableError>(call, UnavailableError);
+        assert.match(error.hint ?? "", /endpoint/, error.message);
+      }
+    } finally {
+      await minio.start();
+    }
+    assert.is(textOf((await store.get("a")).bytes), "x");
+  });
+
+  test("probeConditionalWrites() accepts it and leaves nothing", async () => {
+    await using opened = openTestStore();
+    await probeConditionalWrites(opened.store, "p/", systemClock);
+    assert.equal(await keysOf(opened.store, ""), []);
+  });
+
+  test("openStore() finds it by URL and environment", async () => {
+    const store = await openStore(minio.url, minio.env);
+    await store.put("by-url/a", text("x"));
+    assert.equal(await keysOf(store, "by-url/"), ["by-url/a"]);
+    await store.close();
+    const url = `s3://${minio.bucket}/by-url?path-style=true`;
+    const env = {
+      MINIO_ROOT_USER: minio.accessKey,
+      MINIO_ROOT_PASSWORD: minio.secretKey,
+      AWS_ENDPOINT_URL: minio.endpoint,
+    };
+    const again = await openStore(url, env);
+    assert.is(textOf((await again.get("a")).bytes), "x");
+    await assert.rejects(again.put("a", text("y"), ifAbsent), PreconditionFailedError);
+    await again.close();
   });
 }
 

@@ -27,6 +27,7 @@ export interface FailedRequest {
   readonly secrets: readonly string[];
 }
 
+const CHECK_SERVER = "Check that the endpoint is right and that the server is up.";
 const CHECK_CREDENTIALS =
   "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that they may use this bucket.";
 const CHECK_REGION = "Check the region (`?region=` or AWS_REGION) and the endpoint of the store's URL.";
@@ -61,7 +62,7 @@ export function s3Error(failed: FailedRequest): unknown {
   }
   if (error instanceof VarveError || error instanceof TypeError || error instanceof RangeError) return error;
   const code = failed.serverCode ?? stringOf(error, "code") ?? "";
-  const cause = describe(error, code, failed.secrets);
+  const cause = describe(error, code, failed);
   const message = `Cannot ${doing}: ${cause.message}`;
 
   if (status === 412 || CONFLICTS.has(code) || isUnmatched(failed, code)) {
@@ -80,13 +81,10 @@ export function s3Error(failed: FailedRequest): unknown {
   if (status === 501) {
     return new UnsupportedError(message, { cause, hint: "This S3 server lacks a feature that varve needs." });
   }
-  if (
-    status === undefined || status >= 500 || status === 429 || status === 408 || status === 499 ||
-    RETRYABLE.has(code)
-  ) {
-    const hint = status === undefined
-      ? "Check that the endpoint is right and that the server is up."
-      : undefined;
+  // Without a status, or after a good one, the connection failed.
+  const isRefusal = status !== undefined && status >= 300 && status < 500;
+  if (!isRefusal || status === 429 || status === 408 || status === 499 || RETRYABLE.has(code)) {
+    const hint = status === undefined && !RETRYABLE.has(code) ? CHECK_SERVER : undefined;
     return new UnavailableError(message, { cause, hint });
   }
   // What is left says that the request as such is not acceptable: repeating it will not help.
@@ -109,9 +107,10 @@ function redecorated(doing: string, error: VarveError): VarveError {
  * An error that can be shown. The original stays behind: it carries the answer's fields, among them the access key id
  * and the string that was signed.
  */
-function describe(error: unknown, code: string, secrets: readonly string[]): Error {
+function describe(error: unknown, code: string, { status, secrets }: FailedRequest): Error {
   const text = stringOf(error, "message") ?? String(error);
-  const shown = code === "" || text.includes(code) ? text : text === "" ? code : `${code}: ${text}`;
+  const told = [text.includes(code) ? "" : code, text].filter((part) => part !== "").join(": ");
+  const shown = told === "" ? `the server answered with status ${status}` : told;
   return new Error(secrets.reduce((shown, secret) => shown.replaceAll(secret, "***"), shown));
 }
 
