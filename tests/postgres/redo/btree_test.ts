@@ -1,6 +1,8 @@
 import { getU16, getU32 } from "../../../src/bytes/little_endian.ts";
+import { Page } from "../../../src/postgres/page/page.ts";
+import { redoRecord } from "../../../src/postgres/redo/registry.ts";
 import { fullRecordTypeName } from "../../../src/postgres/wal/describe.ts";
-import type { DecodedRecord } from "../../../src/postgres/wal/record.ts";
+import { DecodedRecord } from "../../../src/postgres/wal/record.ts";
 import { RM_BTREE_ID } from "../../../src/postgres/wal/rmgr.ts";
 import { profileOfMajor } from "../../../src/postgres/versions/all.ts";
 import { assert, suite } from "../../support/harness.ts";
@@ -99,6 +101,17 @@ for (const major of POSTGRES_MAJORS) {
   test(`redoBtree() has met every kind of block reference of PostgreSQL ${major}`, async () => {
     const { kinds } = await judged(major);
     assert.equal(KINDS.filter((kind) => !kinds.has(kind)), []);
+  });
+
+  test(`redoBtree() stamps every page of PostgreSQL ${major} with the end of its record`, async () => {
+    const { samples } = await judged(major);
+    const record = new DecodedRecord(profileOfMajor(major));
+    for (const { record: bytes, endLsn, blockIndex, before } of samples) {
+      const page = Page.from(before);
+      record.decode(bytes, 0, endLsn);
+      redoRecord(page, record, { blockIndex, fork: 0, block: 0 }, { hintBitsLogged: true });
+      assert.is(page.lsn, endLsn);
+    }
   });
 
   test(`redoBtree() refuses damaged records and pages of PostgreSQL ${major} with typed errors`, async () => {
