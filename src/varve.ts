@@ -223,7 +223,7 @@ export async function follow(options: FollowOptions): Promise<Following> {
         feedback: options.feedback,
         status: connection,
         onConnections: options.onConnections,
-        onFlushWanted: () => flusher.flushSoon(),
+        onFlushWanted: (lsn) => flusher.flushSoon(lsn),
         signal,
       });
       return { stream, startLsn: startPointAfter(lastRecordLsn, facts.walSegmentSize).normalized };

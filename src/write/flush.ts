@@ -8,7 +8,7 @@
  * @module
  */
 import { UnavailableError } from "../errors.ts";
-import { formatLsn } from "../lsn.ts";
+import { formatLsn, type Lsn } from "../lsn.ts";
 import { Backoff } from "../flow/backoff.ts";
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
@@ -85,9 +85,14 @@ export class Flusher {
     this.throwIfFailed();
   }
 
-  /** Freezes the open layer, so that what it holds becomes durable as soon as may be; does not wait. */
-  flushSoon(): void {
-    if (this.#options.timeline.freeze()) this.kick();
+  /** Makes records up to `lsn` durable as soon as they are there: the server waits for it. Does not wait itself. */
+  flushSoon(lsn: Lsn): void {
+    const { timeline } = this.#options;
+    const freeze = () => {
+      if (timeline.freeze()) this.kick();
+    };
+    freeze();
+    if (lsn > timeline.lastRecordLsn) timeline.waitForRecord(lsn, this.#stopped.signal).then(freeze, () => {});
   }
 
   /** Freezes the open layer and resolves when everything taken in is durable. */
