@@ -160,3 +160,14 @@ export class MismatchError extends VarveError {
     super("MISMATCH", message, options);
   }
 }
+
+/** WAL that is still needed is gone from the server: this timeline cannot go on from it, bootstrap another. */
+export class WalLostError extends VarveError {
+  override name = "WalLostError";
+  constructor(message: string, options: VarveErrorOptions = {}) {
+    super("WAL_LOST", message, {
+      hint: "Follow under a new timeline name (a new base backup), with a replication slot that keeps WAL until it is stored.",
+      ...options,
+    });
+  }
+}
