@@ -86,7 +86,7 @@ function* dumpHeader(bytes: Uint8Array): Generator<string> {
   yield fields.line(8, 2, `version ${getU16(bytes, 8)}`);
   yield fields.line(10, 1, `kind ${KIND_NAMES[bytes[10]] ?? "unknown"}`);
   yield fields.line(11, 1, "zero");
-  yield fields.line(12, 4, `header_crc ${crcVerdict(getU32(bytes, 12), crc32c(bytes, 0, 12))}`);
+  yield fields.line(12, 4, `crc ${crcVerdict(getU32(bytes, 12), crc32c(bytes, 0, 12))}`);
 }
 
 /** One block; returns 1 if it is damaged. */
@@ -196,8 +196,8 @@ function* dumpFooter(bytes: Uint8Array, offset: number): Generator<string> {
   yield fields.line(97, 1, `flags ${(bytes[97] & 1) !== 0 ? "complete" : "none"}`);
   yield fields.line(98, 6, "zero");
   yield fields.line(104, 2, `version ${getU16(bytes, 104)}`);
-  yield fields.line(106, 2, `footer_length ${getU16(bytes, 106)}`);
-  yield fields.line(108, 4, `footer_crc ${crcVerdict(getU32(bytes, 108), crc32c(bytes, 0, 108))}`);
+  yield fields.line(106, 2, `length ${getU16(bytes, 106)}`);
+  yield fields.line(108, 4, `crc ${crcVerdict(getU32(bytes, 108), crc32c(bytes, 0, 108))}`);
   yield fields.line(112, 8, `magic ${ascii(bytes, 112)}`);
 }
 

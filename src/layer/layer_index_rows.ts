@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { CODEC_NONE } from "../bytes/block_codec.ts";
 import { getU32, setU32 } from "../bytes/little_endian.ts";
 import { CorruptionError } from "../errors.ts";
 import { KEY_SIZE } from "./key.ts";
@@ -97,8 +98,8 @@ export interface IndexColumns {
  * @throws {CorruptionError} If not, with the row's offset in the file.
  */
 export function decodeIndexRows(bytes: Uint8Array, footer: LayerFooter, name: string): IndexColumns {
-  const { blockCount: count, lsnStart } = footer;
-  const columns = {
+  const { blockCount: count, keyMin, keyMax } = footer;
+  const columns: IndexColumns = {
     firstKeys: new KeyTable(count),
     firstLsns: new Float64Array(count),
     offsets: new Float64Array(count + 1),
@@ -107,61 +108,82 @@ export function decodeIndexRows(bytes: Uint8Array, footer: LayerFooter, name: st
     continues: new Uint8Array(count),
     crcs: new Uint32Array(count),
   };
+  const refuse = (what: string, at: number, got?: number): never => {
+    throw new CorruptionError(`Cannot read layer: ${what}`, {
+      object: name,
+      offset: footer.indexOffset + at,
+      got,
+    });
+  };
   const key = new Uint8Array(KEY_SIZE);
   const reader = new VarintReader(bytes, 0);
-  let offset = HEADER_LENGTH;
+  columns.offsets[0] = HEADER_LENGTH;
   let rawBytes = 0;
   for (let row = 0; row < count; row++) {
     const start = reader.at;
-    const refuse = (what: string, got?: number): never => {
-      throw new CorruptionError(`Cannot read layer: ${what} in row ${row} of its index`, {
-        object: name,
-        offset: footer.indexOffset + start,
-        got,
-      });
-    };
-    const shared = bytes[start];
-    if (!(shared <= KEY_SIZE) || (row === 0 && shared > 0)) refuse("impossible key prefix", shared);
-    // Keys ascend exactly if the first byte that differs is greater.
-    if (row > 0 && shared < KEY_SIZE && !(bytes[start + 1] > key[shared])) refuse("keys out of order");
-    for (let i = shared, at = start + 1; i < KEY_SIZE; i++) key[i] = bytes[at++];
-    reader.at = start + 1 + KEY_SIZE - shared;
-    const firstLsn = reader.next() + lsnStart;
-    const storedLength = reader.next();
-    const rawLength = reader.next();
-    const codec = bytes[reader.at];
-    const crc = getU32(bytes, reader.at + 1);
-    reader.at += 5;
-    if (reader.at > bytes.length) refuse("missing bytes");
-    if (firstLsn < lsnStart || firstLsn >= footer.lsnEnd) refuse("impossible LSN", firstLsn);
-    const continues = (codec & ROW_CONTINUES) !== 0;
-    if (shared === KEY_SIZE && !(continues && firstLsn > columns.firstLsns[row - 1])) {
-      refuse("blocks out of order");
-    }
-    const shortest = BLOCK_HEADER_LENGTH + ENTRY_LENGTH_MIN;
-    if (rawLength < shortest || rawLength > RAW_LENGTH_MAX) refuse("impossible block length", rawLength);
-    const isRaw = (codec & ROW_CODEC_MASK) === 0;
-    if (storedLength < 1 || (isRaw ? storedLength !== rawLength : storedLength >= rawLength)) {
-      refuse("impossible stored length", storedLength);
-    }
-    columns.firstKeys.setBytes(row, key, 0);
-    columns.firstLsns[row] = firstLsn;
-    columns.offsets[row] = offset;
-    columns.rawLengths[row] = rawLength;
-    columns.codecs[row] = codec & ROW_CODEC_MASK;
-    columns.continues[row] = continues ? 1 : 0;
-    columns.crcs[row] = crc;
-    offset += storedLength;
-    rawBytes += rawLength;
+    const fault = decodeRow(reader, row, key, columns, footer);
+    if (fault !== undefined) refuse(`${fault} in row ${row} of its index`, start);
+    rawBytes += columns.rawLengths[row];
   }
-  columns.offsets[count] = offset;
-  if (reader.at !== bytes.length || offset !== footer.indexOffset || rawBytes !== footer.rawBytes) {
-    throw new CorruptionError("Cannot read layer: its index does not add up to its blocks", {
-      object: name,
-      offset: footer.indexOffset,
-      expected: footer.indexOffset,
-      got: offset,
-    });
+  const { firstKeys } = columns;
+  const last = count - 1;
+  if (
+    count > 0 &&
+    (firstKeys.compare(0, keyMin, keyMin.block) < 0 || firstKeys.compare(last, keyMax, keyMax.block) > 0)
+  ) {
+    refuse("its index has keys beyond its key range", 0);
+  }
+  if (
+    reader.at !== bytes.length || columns.offsets[count] !== footer.indexOffset ||
+    rawBytes !== footer.rawBytes
+  ) {
+    refuse("its index does not add up to its blocks", 0, columns.offsets[count]);
   }
   return columns;
+}
+
+/** Reads one row into the columns; returns what is wrong with it, if anything is. `key` holds the row's before. */
+function decodeRow(
+  reader: VarintReader,
+  row: number,
+  key: Uint8Array,
+  columns: IndexColumns,
+  footer: LayerFooter,
+): string | undefined {
+  const { bytes, at: start } = reader;
+  const shared = bytes[start];
+  if (!(shared <= KEY_SIZE) || (row === 0 && shared > 0)) return "impossible key prefix";
+  // Keys ascend exactly if the first byte that differs is greater.
+  if (row > 0 && shared < KEY_SIZE && !(bytes[start + 1] > key[shared])) return "keys out of order";
+  for (let i = shared, at = start + 1; i < KEY_SIZE; i++) key[i] = bytes[at++];
+  reader.at = start + 1 + KEY_SIZE - shared;
+  const lsnDelta = reader.next();
+  const storedLength = reader.next();
+  const rawLength = reader.next();
+  const codecByte = bytes[reader.at];
+  const crc = getU32(bytes, reader.at + 1);
+  reader.at += 5;
+  if (reader.at > bytes.length) return "missing bytes";
+  const firstLsn = footer.lsnStart + lsnDelta;
+  if (lsnDelta < 0 || firstLsn >= footer.lsnEnd) return "impossible LSN";
+  const continues = (codecByte & ROW_CONTINUES) !== 0;
+  if (shared === KEY_SIZE && !(continues && firstLsn > columns.firstLsns[row - 1])) {
+    return "blocks out of order";
+  }
+  if (rawLength < BLOCK_HEADER_LENGTH + ENTRY_LENGTH_MIN || rawLength > RAW_LENGTH_MAX) {
+    return "impossible raw length";
+  }
+  const codec = codecByte & ROW_CODEC_MASK;
+  const isPossible = codec === CODEC_NONE
+    ? storedLength === rawLength
+    : storedLength > 0 && storedLength < rawLength;
+  if (!isPossible) return "impossible stored length";
+  columns.firstKeys.setBytes(row, key, 0);
+  columns.firstLsns[row] = firstLsn;
+  columns.offsets[row + 1] = columns.offsets[row] + storedLength;
+  columns.rawLengths[row] = rawLength;
+  columns.codecs[row] = codec;
+  columns.continues[row] = continues ? 1 : 0;
+  columns.crcs[row] = crc;
+  return undefined;
 }

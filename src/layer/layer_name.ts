@@ -38,9 +38,7 @@ const PATTERN =
 export function formatLayerName(name: LayerName): string {
   const { kind, keyMin, keyMax, lsnStart, lsnEnd, epoch, unique } = name;
   const lsns = kind === "image" ? formatLsn16(lsnStart) : `${formatLsn16(lsnStart)}-${formatLsn16(lsnEnd)}`;
-  return `${formatKey36(keyMin)}-${formatKey36(keyMax)}__${lsns}-${formatHex8(epoch)}-${
-    formatHex8(unique)
-  }`;
+  return `${formatKey36(keyMin)}-${formatKey36(keyMax)}__${lsns}-${formatHex8(epoch)}-${formatHex8(unique)}`;
 }
 
 /** Reads a name; `undefined` if it is not one that {@linkcode formatLayerName} spells. */

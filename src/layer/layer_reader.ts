@@ -11,8 +11,9 @@ import { BlockCodecs, CODEC_NONE } from "../bytes/block_codec.ts";
 import { crc32c } from "../bytes/crc32c.ts";
 import { CorruptionError, VarveError } from "../errors.ts";
 import type { Lsn } from "../lsn.ts";
+import { parseBlock } from "./block_parser.ts";
 import type { Key, KeySpace } from "./key.ts";
-import { type DecodedBlock, parseBlock } from "./layer_block.ts";
+import type { DecodedBlock } from "./layer_block.ts";
 import {
   checksumError,
   decodeFooter,

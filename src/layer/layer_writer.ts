@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { type BlockCodec, CODEC_NONE } from "../bytes/block_codec.ts";
+import { type BlockCodec, CODEC_ID_MAX, CODEC_NONE } from "../bytes/block_codec.ts";
 import { crc32c } from "../bytes/crc32c.ts";
 import { setU32 } from "../bytes/little_endian.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
@@ -24,11 +24,10 @@ import {
   type LayerKind,
   VALUE_LENGTH_MAX,
 } from "./layer_format.ts";
+import { CHUNK_LENGTH, ChunkBuffer } from "./chunk_buffer.ts";
 import { IndexRowWriter, putKey } from "./layer_index_rows.ts";
 import { setVarint, VARINT_LENGTH_MAX } from "./varint.ts";
 
-/** Bytes of a chunk that {@linkcode LayerWriter.take} hands out; a block that is longer makes a chunk of its own. */
-const CHUNK_LENGTH = 512 * 1024;
 /** The most bytes an entry takes besides its value (and the four of a hole). */
 const ENTRY_OVERHEAD_MAX = 1 + KEY_SIZE + VARINT_LENGTH_MAX + 1 + VARINT_LENGTH_MAX + 4;
 /** Below this a plain loop copies faster than `set`, which needs a view of the source. */
@@ -113,10 +112,7 @@ export class LayerWriter {
   readonly #index = new IndexRowWriter();
   #rawBytes = 0;
 
-  #chunk = new Uint8Array(CHUNK_LENGTH);
-  #chunkLength = 0;
-  #chunks: Uint8Array[] = [];
-  #written = 0;
+  readonly #chunks = new ChunkBuffer();
   #finished = false;
 
   /** @throws {RangeError} If an option is out of range. */
@@ -129,6 +125,11 @@ export class LayerWriter {
     }
     if (complete && kind !== "image") {
       throw new RangeError("Cannot write a complete delta layer: only images are");
+    }
+    if (codec !== undefined && !(codec.id > CODEC_NONE && codec.id <= CODEC_ID_MAX)) {
+      throw new RangeError(
+        `Cannot write blocks with a codec of number ${codec.id}: expected 1 to ${CODEC_ID_MAX}`,
+      );
     }
     this.#kind = kind;
     this.#complete = complete;
@@ -143,15 +144,15 @@ export class LayerWriter {
         `Cannot write a layer from LSN ${formatLsn(lsnStart)} to ${formatLsn(lsnEnd ?? lsnStart)}`,
       );
     }
-    this.#append(encodeHeader(kind), HEADER_LENGTH);
+    this.#chunks.append(encodeHeader(kind), HEADER_LENGTH);
   }
 
   /** Bytes of the file so far, without the open block, index and footer. */
   get writtenBytes(): number {
-    return this.#written;
+    return this.#chunks.written;
   }
   get entryCount(): number {
-    return this.#entryCount;
+    return this.#entryCount + this.#rawEntries;
   }
 
   /**
@@ -268,9 +269,7 @@ export class LayerWriter {
 
   /** The chunks finished since the last call, in order of the file; they belong to the caller. */
   take(): Uint8Array[] {
-    const chunks = this.#chunks;
-    this.#chunks = [];
-    return chunks;
+    return this.#chunks.take();
   }
 
   /**
@@ -283,9 +282,9 @@ export class LayerWriter {
     if (this.#rawEntries > 0) this.#endBlock();
     const range = this.#finalRange(options);
     this.#finished = true;
-    const indexOffset = this.#written;
+    const indexOffset = this.#chunks.written;
     const index = this.#index.bytes();
-    this.#append(index, index.length);
+    this.#chunks.append(index, index.length);
     const counts = {
       entryCount: this.#entryCount,
       blockCount: this.#index.rowCount,
@@ -301,11 +300,18 @@ export class LayerWriter {
       indexLength: index.length,
       indexCrc: crc32c(index, 0, index.length),
     });
-    this.#append(footer, footer.length);
-    this.#chunks.push(this.#chunk.subarray(0, this.#chunkLength));
-    this.#chunk = this.#raw = new Uint8Array(0);
+    this.#chunks.append(footer, footer.length);
+    this.#chunks.end();
+    this.#raw = new Uint8Array(0);
     const checksum = footerChecksum(footer);
-    return { ...range, ...counts, kind: this.#kind, complete: this.#complete, size: this.#written, checksum };
+    return {
+      ...range,
+      ...counts,
+      kind: this.#kind,
+      complete: this.#complete,
+      size: this.#chunks.written,
+      checksum,
+    };
   }
 
   #finalRange(options: FinishOptions): { keyMin: Key; keyMax: Key; lsnStart: Lsn; lsnEnd: Lsn } {
@@ -355,31 +361,13 @@ export class LayerWriter {
     const crc = crc32c(stored, 0, storedLength);
     const firstLsn = this.#firstLsn - this.#lsnStart;
     this.#index.add(this.#firstKey, firstLsn, storedLength, rawLength, codec, this.#continues, crc);
-    this.#append(stored, storedLength);
+    this.#chunks.append(stored, storedLength);
     this.#entryCount += this.#rawEntries;
     this.#rawBytes += rawLength;
     this.#rawLength = BLOCK_HEADER_LENGTH;
     this.#rawEntries = 0;
     // A value of many megabytes must not cost them for good.
     if (this.#raw.length > this.#blockBytes + CHUNK_LENGTH) this.#raw = this.#newBlockBuffer();
-  }
-
-  /** Copies into the open chunk; what fits in none makes one of its own, copied because its buffer may be reused. */
-  #append(bytes: Uint8Array, length: number): void {
-    this.#written += length;
-    if (this.#chunkLength + length > this.#chunk.length) {
-      if (this.#chunkLength > 0) {
-        this.#chunks.push(this.#chunk.subarray(0, this.#chunkLength));
-        this.#chunk = new Uint8Array(CHUNK_LENGTH);
-        this.#chunkLength = 0;
-      }
-      if (length > CHUNK_LENGTH) {
-        this.#chunks.push(bytes.slice(0, length));
-        return;
-      }
-    }
-    this.#chunk.set(length === bytes.length ? bytes : bytes.subarray(0, length), this.#chunkLength);
-    this.#chunkLength += length;
   }
 
   #newBlockBuffer(): Uint8Array {

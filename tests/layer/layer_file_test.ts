@@ -125,6 +125,24 @@ test("LayerWriter puts a value of megabytes in a block of its own", async () => 
   }
 });
 
+test("LSNs up to 2^53 - 2 fit in a layer that starts at 0", async () => {
+  const lsns = [0, 127, 128, 2 ** 31, 2 ** 32, 2 ** 42, 2 ** 48, 2 ** 49, 2 ** 50, 2 ** 52, 2 ** 53 - 2];
+  const entries = lsns.flatMap((at, block): Entry[] => [
+    { key: { ...SPACE, block }, lsn: lsn(0), flags: 1, value: EMPTY },
+    ...(at > 0 ? [{ key: { ...SPACE, block }, lsn: lsn(at), flags: 1, value: EMPTY }] : []),
+  ]);
+  entries.push(...lsns.map((at, block): Entry => ({
+    key: { ...SPACE, d: 1, block },
+    lsn: lsn(at),
+    flags: 1,
+    value: EMPTY,
+  })));
+  for (const blockBytes of [64, 32 * 1024]) {
+    const source = memorySource(writeEntries(entries, { kind: "delta", lsnStart: lsn(0), blockBytes }).file);
+    assert.equal(await scanEntries(source, await openLayer(source, "layer")), entries);
+  }
+});
+
 test("LayerWriter puts a hole's four bytes in front of the value", async () => {
   const writer = new LayerWriter({ kind: "delta", lsnStart: lsn(8) });
   writer.beginSpace(SPACE);
