@@ -3,7 +3,17 @@ import { CorruptionError, UnsupportedError } from "../../../src/errors.ts";
 import { heapVisibilityEffects } from "../../../src/postgres/effects/heap_visibility.ts";
 import type { EffectSink } from "../../../src/postgres/effects/effect_sink.ts";
 import { Page, PD_ALL_VISIBLE } from "../../../src/postgres/page/page.ts";
-import { getCtidBlock, getCtidOffnum, getXmax, getXmin } from "../../../src/postgres/page/tuple.ts";
+import {
+  getCtidBlock,
+  getCtidOffnum,
+  getInfomask,
+  getXmax,
+  getXmin,
+  HEAP_COMBOCID,
+  setCid,
+  setCtid,
+  setInfomask,
+} from "../../../src/postgres/page/tuple.ts";
 import {
   HEAPBLOCKS_PER_PAGE,
   VISIBILITYMAP_ALL_VISIBLE,
@@ -13,6 +23,7 @@ import {
   visibilityMapSet,
 } from "../../../src/postgres/page/visibility_map.ts";
 import { redoHeap, redoHeap2 } from "../../../src/postgres/redo/heap/heap.ts";
+import { XLH_INSERT_ALL_FROZEN_SET } from "../../../src/postgres/redo/heap/heap_record.ts";
 import { pageInit } from "../../../src/postgres/redo/page_edit.ts";
 import type { DecodedRecord } from "../../../src/postgres/wal/record.ts";
 import { RM_HEAP2_ID, RM_HEAP_ID } from "../../../src/postgres/wal/rmgr.ts";
@@ -20,11 +31,12 @@ import { assert, suite } from "../../support/harness.ts";
 import { seededRandom } from "../../support/random.ts";
 import { makeRecord, type SyntheticBlock, u16, u32 } from "./synthetic_record.ts";
 
-const [INSERT, DELETE, UPDATE, LOCK] = [0x00, 0x10, 0x20, 0x60];
+const [INSERT, DELETE, UPDATE, CONFIRM, LOCK] = [0x00, 0x10, 0x20, 0x50, 0x60];
 const [VISIBLE, MULTI_INSERT, LOCK_UPDATED] = [0x40, 0x50, 0x60];
 const INIT_PAGE = 0x80;
 const HINTS = { hintBitsLogged: true };
 const NO_HINTS = { hintBitsLogged: false };
+const HEAP_TARGET = { blockIndex: 0, fork: 0, block: 7 };
 
 /** Heap blocks that map pages 0 and 1 describe. */
 const ON_MAP_0 = 70;
@@ -192,14 +204,45 @@ test("INSERT+INIT lays the page out anew and numbers the tuple by block and offs
   assert.equal([...page.u8.subarray(tuple + 22, tuple + 28)], [24, 0, 1, 2, 3, 4]);
 });
 
+test("CONFIRM makes the t_ctid of an image with a speculative token point at the tuple itself", () => {
+  const page = insertedPage(7);
+  setCtid(page, page.itemOffset(1), 4711, 0xfffe);
+  redoHeap(page, makeRecord(17, RM_HEAP_ID, CONFIRM, u16(1), [heapAt(0, 7)]), HEAP_TARGET, HINTS);
+  assert.equal([getCtidBlock(page, page.itemOffset(1)), getCtidOffnum(page, page.itemOffset(1))], [7, 1]);
+});
+
+test("DELETE, LOCK and UPDATE forget the combo command id of an image", () => {
+  const records = [
+    makeRecord(17, RM_HEAP_ID, DELETE, change(0), [heapAt(0, 7)]),
+    makeRecord(17, RM_HEAP_ID, LOCK, change(0), [heapAt(0, 7)]),
+    makeRecord(17, RM_HEAP_ID, UPDATE, update(0), [{ ...heapAt(0, 7), data: TUPLE }]),
+  ];
+  for (const record of records) {
+    const page = insertedPage(7);
+    const tuple = page.itemOffset(1);
+    setCid(page, tuple, 5);
+    setInfomask(page, tuple, getInfomask(page, tuple) | HEAP_COMBOCID);
+    redoHeap(page, record, HEAP_TARGET, HINTS);
+    assert.equal([page.u32[(tuple + 8) / 4], getInfomask(page, tuple) & HEAP_COMBOCID], [0, 0]);
+  }
+});
+
+test("MULTI_INSERT of frozen tuples makes its page all-visible", () => {
+  const main = [XLH_INSERT_ALL_FROZEN_SET, 0, ...u16(1)];
+  const data = [...u16(5), ...u16(1), ...u16(0x0b00), 24, 0, 1, 2, 3, 4];
+  const record = makeRecord(17, RM_HEAP2_ID, MULTI_INSERT | INIT_PAGE, main, [{ ...heapAt(0, 7), data }]);
+  const page = new Page();
+  redoHeap2(page, record, HEAP_TARGET, HINTS);
+  assert.equal([page.flags, page.maxOffsetNumber(), page.itemLength(1)], [PD_ALL_VISIBLE, 1, 28]);
+});
+
 test("UPDATE refuses to borrow more of the old tuple than there is, or from another page", () => {
   const borrow = (prefix: number, suffix: number, blocks: SyntheticBlock[] = []) =>
     makeRecord(17, RM_HEAP_ID, UPDATE, update(0x60), [
       { ...heapAt(0, 7), data: [...u16(prefix), ...u16(suffix), ...TUPLE] },
       ...blocks,
     ]);
-  const replay = (record: DecodedRecord) =>
-    redoHeap(insertedPage(7), record, { blockIndex: 0, fork: 0, block: 7 }, HINTS);
+  const replay = (record: DecodedRecord) => redoHeap(insertedPage(7), record, HEAP_TARGET, HINTS);
   replay(borrow(4, 4));
   for (const record of [borrow(5, 0), borrow(0, 29), borrow(65535, 65535), borrow(1, 1, [heapAt(1, 8)])]) {
     assert.raises(() => replay(record), CorruptionError);

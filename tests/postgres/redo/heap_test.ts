@@ -15,10 +15,9 @@ import { runHeapWorkload } from "./heap_workload.ts";
 import { replayMutations, type Sample } from "./record_samples.ts";
 
 /**
- * Every opcode of heap and heap2, and the cases that redo tells apart: `map` is a visibility map page that the record
- * does not name. Out of reach: LOCK_UPDATED on an all-frozen page (the version it locks is new, so its page is not),
- * t_xvac (left by releases before 9.0), and records that name map pages (servers from 17.11 and 18.6 on; built by hand
- * in heap_records_test.ts).
+ * Every opcode of heap and heap2, and the cases that redo tells apart: `map` is a visibility map page whose bits the
+ * record clears. Out of reach: LOCK_UPDATED on an all-frozen page (the version it locks is new, so its page is not) and
+ * t_xvac (left by releases before 9.0).
  */
 const KINDS = [
   ...[
@@ -66,7 +65,8 @@ const PRUNE_PARTS = ["plans", "redirects", "dead", "unused"];
 function kindOf(record: DecodedRecord, target: RedoTarget | undefined): string {
   const name = fullRecordTypeName(record.profile, record.rmid, record.info).replace(/^Heap2?\//, "");
   if (target === undefined) return name;
-  if (target.blockIndex < 0) return `${name} ${target.fork === VISIBILITYMAP_FORKNUM ? "map" : "fsm"}`;
+  if (target.fork === VISIBILITYMAP_FORKNUM && name !== "VISIBLE") return `${name} map`;
+  if (target.blockIndex < 0) return `${name} fsm`;
   return `${name} ${record.blockId[target.blockIndex]}${variantOf(record, name)}`;
 }
 

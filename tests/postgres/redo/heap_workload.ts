@@ -235,6 +235,9 @@ async function lockTuples(cluster: Cluster): Promise<void> {
     "BEGIN; SELECT * FROM locked WHERE i = 34 FOR NO KEY UPDATE; PREPARE TRANSACTION 'locks'",
   );
   await cluster.exec("COMMIT PREPARED 'locks'");
+  // The lock removes the link to a version that was rolled back.
+  await runTransaction(cluster, "BEGIN; UPDATE locked SET v = 8 WHERE i > 35; ROLLBACK");
+  await runTransaction(cluster, "BEGIN; SELECT * FROM locked WHERE i > 35 FOR UPDATE; COMMIT");
   await cluster.exec("DELETE FROM locked WHERE i = 35");
   await cluster.exec("VACUUM (FREEZE) locked");
 }
