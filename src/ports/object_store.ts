@@ -11,7 +11,7 @@
  * @module
  */
 
-/** Opaque version of an object's content, compared for equality only. */
+/** Opaque version of an object's content, compared for equality only. Versions with the same bytes may share it (S3). */
 export type Etag = string;
 
 /** What is known of an object without its content. */

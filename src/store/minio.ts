@@ -5,9 +5,13 @@
  * - every request has time limits and ends at once when its signal fires (`minio/call.ts`);
  * - nothing is retried here: that is `retrying.ts`;
  * - credentials appear neither in the description nor in errors;
- * - a write holds at most {@linkcode MinioStoreOptions.singlePutLimit} bytes of its body in memory;
- * - a condition is checked by the server, in the request that makes the object visible: the PUT, or the completion of
- *   a multipart upload. Servers that ignore conditions are found by `probe.ts`.
+ * - a write holds at most {@linkcode MinioStoreOptions.singlePutLimit} bytes of its body in memory, except that a
+ *   write with a condition holds all of it and goes out as a single PUT: that is where `probe.ts` has made sure that
+ *   the server keeps conditions, and not every server that does keeps them when a multipart upload is completed.
+ *
+ * On S3 an etag is a hash of the content. So a version is not told from another one with the same bytes, and a
+ * conditional write of the very bytes that are there leaves the condition met for the next writer: put something of
+ * the writer into the body, as the manifest does with its commit id.
  *
  * Over plain http, bodies are signed with their SHA-256; over https, where TLS guards them, they are not.
  *
@@ -64,7 +68,7 @@ export interface MinioStoreOptions {
   firstByteTimeoutMs?: number;
   /** Milliseconds between two pieces of an answer. Default 30 000. */
   idleTimeoutMs?: number;
-  /** Larger bodies are sent in parts. Default 64 MiB. */
+  /** Larger bodies are sent in parts, unless there is a condition. Default 64 MiB. */
   singlePutLimit?: number;
   /** Bytes per part, at least 5 MiB. Default 16 MiB. */
   partSize?: number;
@@ -102,7 +106,7 @@ export class MinioStore implements ObjectStore {
   async put(key: string, body: ObjectBody, options: PutOptions = {}): Promise<{ etag: Etag }> {
     const [path, purpose] = this.#about("write", key, options);
     const size = bodySize(body);
-    if (size !== undefined && size <= this.#singlePutLimit) {
+    if (options.condition !== undefined || (size !== undefined && size <= this.#singlePutLimit)) {
       const bytes = body instanceof Uint8Array ? body : await readBody(body, options.signal);
       return { etag: await this.#putWhole(path, bytes, purpose) };
     }
@@ -116,7 +120,7 @@ export class MinioStore implements ObjectStore {
       yield first.value;
       yield* parts;
     };
-    return { etag: await uploadMultipart(this.#multipart(path, purpose), all(), purpose.signal) };
+    return { etag: await uploadMultipart(this.#multipart(path, purpose.doing), all(), purpose.signal) };
   }
 
   #putWhole(path: string, body: Uint8Array, purpose: Purpose): Promise<Etag> {
@@ -124,8 +128,7 @@ export class MinioStore implements ObjectStore {
     return this.#requests.run({ method: "PUT", path, headers, body, expect: [200] }, purpose, readEtag);
   }
 
-  #multipart(path: string, purpose: Purpose): MultipartProtocol {
-    const { doing } = purpose;
+  #multipart(path: string, doing: string): MultipartProtocol {
     const expect = [200, 204];
     const run = this.#requests.run.bind(this.#requests);
     const idQuery = (id: string) => `uploadId=${escape(id)}`;
@@ -139,10 +142,9 @@ export class MinioStore implements ObjectStore {
         return run({ method: "PUT", path, query, body, expect }, { doing, signal }, readEtag);
       },
       complete: (id, etags, signal) => {
-        const headers = conditionHeaders(purpose.condition);
         const body = new TextEncoder().encode(completionDocument(etags));
-        const request: S3Request = { method: "POST", path, query: idQuery(id), headers, body, expect };
-        return run(request, { ...purpose, signal }, async (call, response) => {
+        const request: S3Request = { method: "POST", path, query: idQuery(id), body, expect };
+        return run(request, { doing, signal }, async (call, response) => {
           const completed = parseCompleted(await readText(call, response));
           if ("etag" in completed) return completed.etag;
           call.status = undefined; // it was 200 when the work began; the code tells how it ended

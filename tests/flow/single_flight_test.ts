@@ -7,14 +7,21 @@ const test = suite("flow/single_flight");
 
 /** A flight whose landing the test decides. */
 function flight() {
-  const landing = Promise.withResolvers<string>();
+  let resolve!: (value: string) => void;
+  let reject!: (reason: unknown) => void;
+  const landing = new Promise<string>((...how) => [resolve, reject] = how);
   const signals: AbortSignal[] = [];
   const start = (signal: AbortSignal) => {
     signals.push(signal);
-    signal.addEventListener("abort", () => landing.reject(signal.reason));
-    return landing.promise;
+    signal.addEventListener("abort", () => reject(signal.reason));
+    return landing;
   };
-  return { ...landing, start, signals };
+  return {
+    resolve: (value: string) => resolve(value),
+    reject: (reason: unknown) => reject(reason),
+    start,
+    signals,
+  };
 }
 
 test("run() starts one flight for many askers and shares its result", async () => {

@@ -1,14 +1,18 @@
 /**
- * A child process of `files_test.ts`: increments a counter object by compare-and-swap and tells how often it won.
+ * A child process of `files_test.ts`: once all are ready, increments a counter object by compare-and-swap and tells
+ * how often it won and lost.
  *
- * Arguments: the store's directory, how many increments.
+ * Arguments: the store's directory, this child's name, how many increments.
  */
 import { PreconditionFailedError } from "../../src/errors.ts";
 import { FilesStore } from "../../src/store/files.ts";
-import { text, textOf } from "../suites/object_store_helpers.ts";
+import { keysOf, text, textOf } from "../suites/object_store_helpers.ts";
+import { waitFor } from "../support/wait.ts";
 
-const [path, increments] = Deno.args;
+const [path, name, increments] = Deno.args;
 const store = await FilesStore.open({ path, fsync: false });
+await store.put(`ready/${name}`, text("x"));
+await waitFor(async () => (await keysOf(store, "go")).length > 0, { what: "the start", intervalMs: 2 });
 let [won, lost] = [0, 0];
 while (won < Number(increments)) {
   const { bytes, etag } = await store.get("counter");

@@ -12,6 +12,7 @@ import { FilesStore, type FilesStoreOptions } from "../../src/store/files.ts";
 import { fsError } from "../../src/store/files/fs_errors.ts";
 import { assert, suite, type TestRegistrar } from "../support/harness.ts";
 import { temporaryDirectory } from "../support/temp.ts";
+import { waitFor } from "../support/wait.ts";
 import { objectStoreTests } from "../suites/object_store.ts";
 import { keysOf, pattern, sameBytes, text, textOf } from "../suites/object_store_helpers.ts";
 
@@ -87,16 +88,23 @@ test("put() works again after its directories were removed", async () => {
 
 test("several processes lose no increment under compare-and-swap", async () => {
   await using opened = await openTestStore();
-  await opened.store.put("counter", text("0"), ifAbsent);
+  const { store, root } = opened;
+  await store.put("counter", text("0"), ifAbsent);
   const [processes, increments] = [4, 60];
   const script = new URL("./files_counter.ts", import.meta.url).pathname;
-  const outputs = await Promise.all(Array.from({ length: processes }, async () => {
-    const args = ["run", "--no-check", "-A", script, opened.root, String(increments)];
-    const child = await new Deno.Command(Deno.execPath(), { args, stderr: "inherit" }).output();
-    assert.ok(child.success);
-    return JSON.parse(textOf(child.stdout)) as { won: number; lost: number };
+  const children = Array.from({ length: processes }, (_, i) => {
+    const args = ["run", "--no-check", "-A", script, root, `child-${i}`, String(increments)];
+    return new Deno.Command(Deno.execPath(), { args, stdout: "piped", stderr: "inherit" }).spawn();
+  });
+  const ready = async () => (await keysOf(store, "ready/")).length === processes;
+  await waitFor(ready, { what: "all children are ready" });
+  await store.put("go", text("x"));
+  const outputs = await Promise.all(children.map(async (child) => {
+    const { success, stdout } = await child.output();
+    assert.ok(success);
+    return JSON.parse(textOf(stdout)) as { won: number; lost: number };
   }));
-  assert.is(textOf((await opened.store.get("counter")).bytes), String(processes * increments));
+  assert.is(textOf((await store.get("counter")).bytes), String(processes * increments));
   assert.ok(outputs.some(({ lost }) => lost > 0), "they did get into each other's way");
 });
 

@@ -58,17 +58,18 @@ if (startMinio !== undefined) {
 
   objectStoreTests(test, () => Promise.resolve(openTestStore()));
 
-  test("put() replaces and creates in parts under a condition, too", async () => {
+  test("put() of a large body under a condition has exactly one winner", async () => {
     await using opened = openTestStore();
     const { store } = opened;
-    const bodies = [1, 2, 3].map((seed) => pattern(9 * MiB, seed));
-    const won = await winners(bodies.map((body) => store.put("parts", pieces(body), ifAbsent)));
+    const first = [1, 2, 3, 4].map((seed) => pattern(9 * MiB, seed));
+    const won = await winners(first.map((body) => store.put("large", pieces(body), ifAbsent)));
     assert.is(won.length, 1);
-    sameBytes((await store.get("parts")).bytes, bodies[won[0].index], "the winner's");
+    sameBytes((await store.get("large")).bytes, first[won[0].index], "the winner's");
     const condition = { ifMatch: won[0].value.etag };
-    const next = await winners(bodies.map((body) => store.put("parts", pieces(body), { condition })));
+    const second = [5, 6, 7, 8].map((seed) => pattern(9 * MiB, seed));
+    const next = await winners(second.map((body) => store.put("large", pieces(body), { condition })));
     assert.is(next.length, 1);
-    sameBytes((await store.get("parts")).bytes, bodies[next[0].index], "the next winner's");
+    sameBytes((await store.get("large")).bytes, second[next[0].index], "the next winner's");
   });
 
   test("writers of one key in parts do not mix their parts", async () => {

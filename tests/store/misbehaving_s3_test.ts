@@ -277,6 +277,7 @@ test("server errors are UnavailableError, and their connections are free again",
     await using opened = against(failure(status, code));
     for (const call of allCalls(opened.store)) {
       const error = await assert.rejects<UnavailableError>(call, UnavailableError, `${status} ${code}`);
+      assert.match(error.message, `: the server answered with status ${status.slice(0, 3)}`);
       assert.not(Deno.inspect(error, { depth: 10 }).includes(SECRET));
     }
     await waitFor(() => opened.server.open === 0, { what: "the client has closed its connections" });

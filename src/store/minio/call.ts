@@ -46,7 +46,8 @@ export class MinioCall {
   serverCode: string | undefined;
   readonly #context: CallContext;
   readonly #signal: AbortSignal | undefined;
-  readonly #failure = Promise.withResolvers<never>();
+  readonly #failure: Promise<never>;
+  #rejectFailure!: (reason: unknown) => void;
   readonly #ended = new AbortController();
   readonly #onAbort = () => this.#fail(abortReason(this.#signal!));
   #phase: Phase = "connect";
@@ -57,7 +58,8 @@ export class MinioCall {
     this.#context = context;
     this.#signal = signal;
     this.#progressMs = context.clock.monotonicMs();
-    this.#failure.promise.catch(() => {}); // told by race(); a call may also fail when nobody waits
+    this.#failure = new Promise((_, reject) => this.#rejectFailure = reject);
+    this.#failure.catch(() => {}); // told by race(); a call may also fail when nobody waits
     // A client for one call that differs from the shared one in its transport only.
     this.client = Object.create(context.client, { transport: { value: { request: this.#send } } });
     if (signal?.aborted) this.#onAbort();
@@ -67,7 +69,7 @@ export class MinioCall {
 
   /** `work`, or this call's failure if that comes first. */
   race<T>(work: Promise<T>): Promise<T> {
-    return Promise.race([work, this.#failure.promise]);
+    return Promise.race([work, this.#failure]);
   }
 
   /** Bytes have gone one way or the other. */
@@ -156,7 +158,7 @@ export class MinioCall {
 
   #fail(error: unknown): void {
     if (this.#ended.signal.aborted) return;
-    this.#failure.reject(error);
+    this.#rejectFailure(error);
     this.end();
     this.#request?.destroy(error instanceof Error ? error : undefined);
   }

@@ -108,7 +108,8 @@ function redecorated(doing: string, error: VarveError): VarveError {
  * and the string that was signed.
  */
 function describe(error: unknown, code: string, { status, secrets }: FailedRequest): Error {
-  const text = stringOf(error, "message") ?? String(error);
+  const message = stringOf(error, "message") ?? String(error);
+  const text = message.includes("Retryable HTTP status") ? "" : message; // minio-js has not looked into the answer
   const told = [text.includes(code) ? "" : code, text].filter((part) => part !== "").join(": ");
   const shown = told === "" ? `the server answered with status ${status}` : told;
   return new Error(secrets.reduce((shown, secret) => shown.replaceAll(secret, "***"), shown));

@@ -2,8 +2,7 @@
  * Large objects: multipart uploads, a few parts at a time. An upload that fails is aborted, so that its parts do not
  * stay in the bucket, unseen and paid for.
  *
- * minio-js has this, too, but resumes whatever upload it finds under the same key, which may be another writer's; and
- * has no conditions.
+ * minio-js has this, too, but resumes whatever upload it finds under the same key, which may be another writer's.
  *
  * @module
  */
