@@ -26,6 +26,9 @@ import { checkTimelineName, manifestKey } from "./timeline/object_keys.ts";
 import { ABSENT } from "./timeline/sizes.ts";
 import { Timeline } from "./timeline/timeline.ts";
 import { databaseContent } from "./read/database_content.ts";
+import type { BackupDirectory } from "./ports/backup_directory.ts";
+import { bootstrapFromFiles } from "./write/bootstrap_from_files.ts";
+import { openArchive, type SegmentDirectory } from "./write/source/archive.ts";
 import { bootstrapFromServer } from "./write/bootstrap_from_server.ts";
 import type { FeedbackKind } from "./write/feedback.ts";
 import { Flusher } from "./write/flush.ts";
@@ -267,4 +270,48 @@ export async function startWriting(
     ...source({ timeline, flusher }),
   });
   return { ...attached, follower, flusher };
+}
+
+/** What to import. */
+export interface ImportOptions extends WriterOptions {
+  /** A base backup, or a cleanly stopped data directory. */
+  base: BackupDirectory;
+  /** The WAL from the backup's start on. */
+  wal: SegmentDirectory;
+  /** Stops at the first record end at or beyond this LSN. Default: the end of valid WAL. */
+  until?: Lsn;
+  onBackupProgress?(progress: { bytesDone: number; bytesTotal: number }): void;
+  signal?: AbortSignal;
+}
+
+/**
+ * Makes a timeline of a base backup and archived WAL, or goes on with one where its WAL ended; no server is needed.
+ *
+ * `follower.done` resolves when everything is durable.
+ *
+ * @throws {NotFoundError} If files or segments that are needed are missing. @throws {CorruptionError} If they are damaged.
+ * @throws {MismatchError} If the WAL is another cluster's.
+ */
+export async function importTimeline(options: ImportOptions): Promise<Omit<Following, "connection">> {
+  const { store, clock, signal, base, wal } = options;
+  const name = options.timeline ?? "main";
+  checkTimelineName(name);
+  const stored = await readManifest(store, name, signal);
+  const manifest = stored === undefined
+    ? await bootstrapFromFiles({ ...options, timeline: name, base, onProgress: options.onBackupProgress })
+    : await ManifestWriter.claim(store, clock, stored, signal);
+  const { facts, diskConsistentLsn, tli } = manifest.manifest;
+  const { normalized: startLsn } = startPointAfter(diskConsistentLsn, facts.walSegmentSize);
+  const archive = await openArchive({
+    directory: wal,
+    start: startLsn,
+    tli,
+    systemId: BigInt(facts.systemId),
+    signal,
+  });
+  return await startWriting(options, manifest, () => ({
+    until: options.until,
+    endOfWal: "invalid",
+    openSource: () => ({ stream: archive.stream, startLsn }),
+  }));
 }

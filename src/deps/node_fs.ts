@@ -4,6 +4,6 @@
  * @module
  */
 export { readSync } from "node:fs";
-export { link, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
+export { link, lstat, mkdir, open, readdir, readlink, rename, rm, stat, unlink } from "node:fs/promises";
 export { resolve } from "node:path";
 export type { FileHandle } from "node:fs/promises";
