@@ -385,7 +385,7 @@ const STATE_FORMAT = 1;
 type FieldWidth = "bool" | "u32" | "i32" | "u64";
 
 /**
- * The stored value, in this order and without gaps: u16 format, then these, little-endian. 137 bytes. A new field is
+ * The stored value, in this order and without gaps: u16 format, then these, little-endian. 126 bytes. A new field is
  * added at the end, with a new format number; a value of an older format ends before it.
  */
 const STORED_FIELDS: readonly (readonly [keyof ClusterState, FieldWidth])[] = [

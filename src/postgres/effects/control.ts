@@ -22,7 +22,7 @@
  * @module
  */
 import { getI64, getU16, getU32, getU64 } from "../../bytes/little_endian.ts";
-import type { Lsn } from "../../lsn.ts";
+import { formatLsn, type Lsn } from "../../lsn.ts";
 import { parseCheckPoint, SizeOfCheckPoint } from "../files/check_point.ts";
 import { SLRU_COMMIT_TS, slruPageOf } from "../page/slru.ts";
 import { checkedMain, corruptRecord } from "../redo/record_checks.ts";
@@ -66,7 +66,12 @@ export function xlogEffects(record: DecodedRecord, state: ClusterState, sink: Ef
 
 function checkPoint(record: DecodedRecord, state: ClusterState): void {
   const offset = checkedMain(record, SizeOfCheckPoint);
-  const body = parseCheckPoint(record.bytes, offset, record.profile);
+  const body = parseCheckPoint(
+    record.bytes,
+    offset,
+    record.profile,
+    `checkpoint record at ${formatLsn(record.endLsn)}`,
+  );
   if (xidOfFullTransactionId(body.nextXid) < FirstNormalTransactionId) {
     throw corruptRecord(record, "no next transaction id", "a normal one", body.nextXid);
   }

@@ -29,8 +29,11 @@ export interface EffectSink {
   /**
    * The record must be replayed on this SLRU page. Pages may be named more than once per record. A page that does not
    * exist (its segment was removed, or never written) exists from here on and is zero before the record.
+   *
+   * @param cut A shorter record that does the same to this page, to be kept in place of the whole one, which may be
+   * megabytes long and concern thousands of pages. Given only where that saves much; it is the sink's.
    */
-  touchSlruPage(kind: SlruKind, pageno: number): void;
+  touchSlruPage(kind: SlruKind, pageno: number, cut?: Uint8Array): void;
 
   /** A fork now exists (with 0 blocks if it did not exist before). */
   createFork(spc: number, db: number, rel: number, fork: number): void;

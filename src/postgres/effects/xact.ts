@@ -8,6 +8,7 @@
  * @module
  */
 import { getI32, getU32 } from "../../bytes/little_endian.ts";
+import { formatLsn } from "../../lsn.ts";
 import { parseTwoPhaseState } from "../files/two_phase.ts";
 import {
   CLOG_XACTS_PER_PAGE,
@@ -19,8 +20,10 @@ import {
 import { corruptRecord } from "../redo/record_checks.ts";
 import { FirstNormalTransactionId, fullTransactionIdBefore } from "../transaction_id.ts";
 import type { DecodedRecord } from "../wal/record.ts";
+import { rmgrName } from "../wal/rmgr.ts";
 import type { ClusterState } from "./cluster_state.ts";
 import type { EffectSink } from "./effect_sink.ts";
+import { cutXactRecord } from "./xact_cut.ts";
 import {
   XactRecord,
   XLOG_XACT_ABORT,
@@ -33,6 +36,9 @@ import {
 
 /** `DoNotReplicateId`: an origin whose progress is not kept. */
 const DoNotReplicateId = 0xffff;
+
+/** Records longer than this (many subtransactions, dropped relations, invalidations) are cut to what a page needs. */
+const CUT_ABOVE = 256;
 
 // Effects are synchronous and never re-entered: one cursor is enough.
 const xact = new XactRecord();
@@ -58,9 +64,9 @@ function endOfTransaction(record: DecodedRecord, state: ClusterState, sink: Effe
   }
   state.advanceNextXid(xact.xid);
   for (let index = 0; index < xact.nsubxacts; index++) state.advanceNextXid(xact.subxact(index));
-  touchPages(SLRU_XACT, CLOG_XACTS_PER_PAGE, sink);
+  touchPages(record, SLRU_XACT, CLOG_XACTS_PER_PAGE, sink);
   if (xact.committed && state.trackCommitTimestamp) {
-    touchPages(SLRU_COMMIT_TS, COMMIT_TS_XACTS_PER_PAGE, sink);
+    touchPages(record, SLRU_COMMIT_TS, COMMIT_TS_XACTS_PER_PAGE, sink);
     state.advanceNewestCommitTsXid(xact.nsubxacts > 0 ? xact.subxact(xact.nsubxacts - 1) : xact.xid);
   }
   for (let offset = xact.relsOffset, left = xact.nrels; left > 0; left--, offset += 12) {
@@ -71,21 +77,27 @@ function endOfTransaction(record: DecodedRecord, state: ClusterState, sink: Effe
   sink.transactionEnd(xact.committed, getTimestamp(bytes, xact.timeOffset));
 }
 
-/** Names every page that holds the transaction or one of its subtransactions. */
-function touchPages(kind: SlruKind, perPage: number, sink: EffectSink): void {
-  let last = Math.floor(xact.xid / perPage);
-  sink.touchSlruPage(kind, last);
+/**
+ * Names every page that holds the transaction or one of its subtransactions. Those are in ascending order, so that
+ * they come in runs, one for each page; the transaction itself is older and lies on the first.
+ */
+function touchPages(record: DecodedRecord, kind: SlruKind, perPage: number, sink: EffectSink): void {
+  const cuts = record.totalLength > CUT_ABOVE && xact.hasAscendingSubxacts();
+  let pageno = Math.floor(xact.xid / perPage);
+  let first = 0;
   for (let index = 0; index < xact.nsubxacts; index++) {
-    const pageno = Math.floor(xact.subxact(index) / perPage);
-    if (pageno === last) continue;
-    sink.touchSlruPage(kind, pageno);
-    last = pageno;
+    const next = Math.floor(xact.subxact(index) / perPage);
+    if (next === pageno) continue;
+    sink.touchSlruPage(kind, pageno, cuts ? cutXactRecord(record, xact, first, index) : undefined);
+    pageno = next;
+    first = index;
   }
+  sink.touchSlruPage(kind, pageno, cuts ? cutXactRecord(record, xact, first, xact.nsubxacts) : undefined);
 }
 
 function prepare(record: DecodedRecord, state: ClusterState, sink: EffectSink): void {
   const { bytes, mainOffset, mainLength } = record;
-  const prepared = parseTwoPhaseState(bytes, record.profile, "PREPARE record", mainOffset, mainLength);
+  const prepared = parseTwoPhaseState(bytes, record.profile, recordName(record), mainOffset, mainLength);
   if (prepared.xid < FirstNormalTransactionId) {
     throw corruptRecord(record, "no transaction id", "a normal one", prepared.xid);
   }
@@ -94,6 +106,11 @@ function prepare(record: DecodedRecord, state: ClusterState, sink: EffectSink): 
   const fullXid = fullTransactionIdBefore(state.nextXid, prepared.xid);
   sink.putTwoPhase(fullXid, bytes.slice(mainOffset, mainOffset + mainLength));
   if (record.originId !== 0) originProgress(record.originId, prepared.originLsn, state, sink);
+}
+
+/** Names a record where an error expects a file's name. */
+function recordName(record: DecodedRecord): string {
+  return `${rmgrName(record.rmid)} record ending at LSN ${formatLsn(record.endLsn)}`;
 }
 
 function originProgress(originId: number, remoteLsn: bigint, state: ClusterState, sink: EffectSink): void {

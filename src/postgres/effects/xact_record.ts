@@ -37,11 +37,11 @@ export const XLOG_XACT_OPMASK = 0x70;
 export const XLOG_XACT_HAS_INFO = 0x80;
 
 const XACT_XINFO_HAS_DBINFO = 1 << 0;
-const XACT_XINFO_HAS_SUBXACTS = 1 << 1;
+export const XACT_XINFO_HAS_SUBXACTS = 1 << 1;
 const XACT_XINFO_HAS_RELFILELOCATORS = 1 << 2;
 const XACT_XINFO_HAS_INVALS = 1 << 3;
-const XACT_XINFO_HAS_TWOPHASE = 1 << 4;
-const XACT_XINFO_HAS_ORIGIN = 1 << 5;
+export const XACT_XINFO_HAS_TWOPHASE = 1 << 4;
+export const XACT_XINFO_HAS_ORIGIN = 1 << 5;
 const XACT_XINFO_HAS_GID = 1 << 7;
 const XACT_XINFO_HAS_DROPPED_STATS = 1 << 8;
 
@@ -128,6 +128,20 @@ export class XactRecord {
   /** Subtransaction number `index`, `0 <= index < nsubxacts`. */
   subxact(index: number): number {
     return getU32(this.#record.bytes, this.subxactsOffset + index * 4);
+  }
+
+  /**
+   * Whether the transaction and its subtransactions, in this order, have ascending ids. PostgreSQL writes them so; only
+   * where ids wrap around within one transaction they do not.
+   */
+  hasAscendingSubxacts(): boolean {
+    let last = this.xid;
+    for (let index = 0; index < this.nsubxacts; index++) {
+      const xid = this.subxact(index);
+      if (xid <= last) return false;
+      last = xid;
+    }
+    return true;
   }
 
   /** The next `length` bytes: returns where they start. */

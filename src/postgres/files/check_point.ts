@@ -60,22 +60,29 @@ export interface CheckPoint {
 /**
  * Reads a CheckPoint.
  *
+ * @param object The file or record that holds it, for errors.
  * @throws {CorruptionError} If fewer than 88 bytes are there, or a 64-bit field is 2^53 or more.
  */
-export function parseCheckPoint(bytes: Uint8Array, offset: number, profile: VersionProfile): CheckPoint {
+export function parseCheckPoint(
+  bytes: Uint8Array,
+  offset: number,
+  profile: VersionProfile,
+  object: string,
+): CheckPoint {
   if (offset + SizeOfCheckPoint > bytes.length) {
     throw new CorruptionError("Cannot read CheckPoint: cut off", {
+      object,
       expected: SizeOfCheckPoint,
       got: bytes.length - offset,
     });
   }
   return {
-    redo: safeU64(bytes, offset, "redo") as Lsn,
+    redo: safeU64(bytes, offset, "redo", object) as Lsn,
     tli: getU32(bytes, offset + 8),
     prevTli: getU32(bytes, offset + 12),
     fullPageWrites: bytes[offset + 16] !== 0,
     walLevel: profile.checkPointHasWalLevel ? getU32(bytes, offset + 20) : undefined,
-    nextXid: safeU64(bytes, offset + 24, "nextXid"),
+    nextXid: safeU64(bytes, offset + 24, "nextXid", object),
     nextOid: getU32(bytes, offset + 32),
     nextMulti: getU32(bytes, offset + 36),
     nextMultiOffset: getU32(bytes, offset + 40),
@@ -83,7 +90,7 @@ export function parseCheckPoint(bytes: Uint8Array, offset: number, profile: Vers
     oldestXidDB: getU32(bytes, offset + 48),
     oldestMulti: getU32(bytes, offset + 52),
     oldestMultiDB: getU32(bytes, offset + 56),
-    time: safeU64(bytes, offset + 64, "time"),
+    time: safeU64(bytes, offset + 64, "time", object),
     oldestCommitTsXid: getU32(bytes, offset + 72),
     newestCommitTsXid: getU32(bytes, offset + 76),
     oldestActiveXid: getU32(bytes, offset + 80),
@@ -118,10 +125,11 @@ export function encodeCheckPoint(
 }
 
 /** A u64 that must be below 2^53: LSNs, full transaction ids, times. */
-function safeU64(bytes: Uint8Array, offset: number, field: string): number {
+function safeU64(bytes: Uint8Array, offset: number, field: string, object: string): number {
   const value = getU64(bytes, offset);
   if (value > Number.MAX_SAFE_INTEGER) {
     throw new CorruptionError(`Cannot read CheckPoint: ${field} is out of range`, {
+      object,
       expected: "less than 2^53",
       got: value,
     });

@@ -150,7 +150,7 @@ export function parseControlFile(bytes: Uint8Array, profile: VersionProfile): Co
     state: getU32(bytes, 16),
     time: getU64(bytes, 24),
     checkPoint: getLsn(bytes, 32),
-    checkPointCopy: parseCheckPoint(bytes, 40, profile),
+    checkPointCopy: parseCheckPoint(bytes, 40, profile, CONTROL_FILE_PATH),
     unloggedLsn: getLsn(bytes, 128),
     minRecoveryPoint: getLsn(bytes, 136),
     minRecoveryPointTli: getU32(bytes, 144),
