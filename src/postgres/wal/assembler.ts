@@ -1,21 +1,15 @@
 /**
  * From raw WAL at a position to whole records.
  *
- * Write path, right behind the source. Takes chunks of any size, takes the page headers out, and hands on batches of
- * contiguous records. It promises that every record it hands on is complete, has the CRC it was written with and
- * follows the record before it; that memory grows only with bytes that have arrived, never by a length field; and that
- * how the input was cut into chunks makes no difference.
- *
- * The trick: page headers are 24 or 40 bytes and records start at multiples of 8, so page payloads laid end to end
- * keep every record contiguous and aligned. One copy per page, no copy per record.
+ * Write path, right behind the source. Takes chunks of any size and hands on batches of contiguous records. This file
+ * follows the pages: it checks and removes their headers, skips what XLOG_SWITCH leaves empty, sees a record abandoned in
+ * a crash; record_buffer.ts finds the records. How the input was cut into chunks makes no difference to what comes out.
  *
  * Source: PostgreSQL src/backend/access/transam/xlogreader.c (14-18).
  *
  * @module
  */
-import { walRecordCrc } from "../../bytes/crc32c.ts";
-import { getU64 } from "../../bytes/little_endian.ts";
-import { CorruptionError, MismatchError, ProtocolError, type VarveError } from "../../errors.ts";
+import { CorruptionError, MismatchError, ProtocolError } from "../../errors.ts";
 import { alignLsn, formatLsn, type Lsn, lsn, XLOG_BLCKSZ } from "../../lsn.ts";
 import {
   checkPageHeader,
@@ -28,15 +22,9 @@ import {
   XLP_FIRST_IS_CONTRECORD,
   XLP_FIRST_IS_OVERWRITE_CONTRECORD,
 } from "./page_header.ts";
-import { SizeOfXLogRecord, XLogRecordMaxSize, XLR_BLOCK_ID_DATA_SHORT } from "./record.ts";
 import type { RecordBatch } from "./record_batch.ts";
-import { RM_MAX_BUILTIN_ID, RM_MIN_CUSTOM_ID, RM_XLOG_ID } from "./rmgr.ts";
+import { RecordBuffer, SCAN_SWITCH, SCAN_ZERO } from "./record_buffer.ts";
 import { isWalSegmentSize, segmentEnd } from "./segment.ts";
-
-const XLOG_SWITCH = 0x40;
-const XLOG_OVERWRITE_CONTRECORD = 0xd0;
-/** Main data of XLOG_OVERWRITE_CONTRECORD: the LSN of the record that was abandoned, and a time. */
-const SIZE_OF_XL_OVERWRITE_CONTRECORD = 16;
 
 /**
  * What ends WAL without being an error. `never`: nothing (a stream: the server never sends behind its end). `zeros`:
@@ -65,43 +53,24 @@ export class WalAssembler {
   readonly #maxTli: number;
   readonly #skipPartial: boolean;
   readonly #endOfWal: EndOfWal;
-  readonly #verifyCrc: boolean;
+  readonly #records: RecordBuffer;
 
-  /** Position of the next byte to be pushed. */
+  /** Position of the next byte to be pushed, and the page that it lies on. */
   #lsn: Lsn;
   #pageLsn: Lsn;
-  /** Payload bytes lie in `#buffer` such that offset `x` is page offset `x - #pageBase` of the page at `#pageLsn`. */
-  #pageBase = 0;
+  /** The page's header as far as it has come, until it is complete. */
   readonly #header = new Uint8Array(40);
   #headerFilled = 0;
   #headerDone: boolean;
   #lastTli = 0;
+  #hasSeenPage = false;
 
   /** After XLOG_SWITCH: everything before this position is skipped unread. */
   #skipUntil = 0;
   /** Bytes, padding included, of a record that began before `startLsn`. */
   #skipBytes = 0;
-  #started = false;
-
-  #buffer: Uint8Array = new Uint8Array(0);
-  #words = new Int32Array(0);
-  #filled = 0;
-  /** Where the record being assembled starts in `#buffer`, and in WAL (-1: none of its bytes are there). */
-  #recordAt = 0;
-  #recordStart = -1;
   /** Length of the last chunk: the next one is likely as long. */
   #lastPush = 0;
-  /** Start of the record before, -1 when unknown. */
-  #prevStart = -1;
-  /** Start of a record that was abandoned; the next one must name it. -1: none. */
-  #abandoned = -1;
-
-  #count = 0;
-  #offsets = new Int32Array(1024);
-  #starts = new Float64Array(1024);
-  #ends = new Float64Array(1024);
-  #batchStart: Lsn;
-  #recordsEnd: Lsn;
 
   #failure: unknown = undefined;
   #end: { lsn: Lsn; reason: string } | null = null;
@@ -126,8 +95,8 @@ export class WalAssembler {
     this.#maxTli = options.tli ?? 0xffffffff;
     this.#skipPartial = options.skipPartial ?? false;
     this.#endOfWal = options.endOfWal ?? "never";
-    this.#verifyCrc = options.verifyCrc ?? true;
-    this.#lsn = this.#batchStart = this.#recordsEnd = startLsn;
+    this.#records = new RecordBuffer(startLsn, options.verifyCrc ?? true);
+    this.#lsn = startLsn;
     this.#pageLsn = pageLsn;
     this.#headerDone = inPage > 0;
   }
@@ -139,12 +108,12 @@ export class WalAssembler {
 
   /** End of the last complete record, or the start. */
   get endLsn(): Lsn {
-    return this.#recordsEnd;
+    return this.#records.lastEnd;
   }
 
   /** Bytes held of a record that is not complete yet. */
   get pendingBytes(): number {
-    return this.#filled - this.#recordAt;
+    return this.#records.pendingBytes;
   }
 
   /** Set when WAL has ended by the rule of `endOfWal`: where, and what was there. Later chunks are ignored. */
@@ -165,7 +134,8 @@ export class WalAssembler {
    * @param holdBelow Keep complete records until they make up this many bytes. Default: hand out what there is.
    * @returns Records completed, or null.
    * @throws {ProtocolError} If bytes are missing or repeated between chunks.
-   * @throws {CorruptionError} If the bytes are not valid WAL; {@linkcode MismatchError} if they are another cluster's.
+   * @throws {CorruptionError} If the bytes are not valid WAL.
+   * @throws {MismatchError} If they are another cluster's, major's or timeline's.
    */
   push(position: Lsn, data: Uint8Array, holdBelow = 0): RecordBatch | null {
     if (this.#failure !== undefined) throw this.#failure;
@@ -179,7 +149,9 @@ export class WalAssembler {
       this.#endIfAllowed();
       return this.finish();
     }
-    return this.#recordAt >= holdBelow || this.#end !== null ? this.#take() : null;
+    return this.#records.completeBytes >= holdBelow || this.#end !== null
+      ? this.#records.take(this.#lastPush)
+      : null;
   }
 
   /**
@@ -188,7 +160,7 @@ export class WalAssembler {
    * @throws The error that ended decoding, once all records before it have been handed out.
    */
   finish(): RecordBatch | null {
-    const batch = this.#take();
+    const batch = this.#records.take(0);
     if (batch === null && this.#failure !== undefined) throw this.#failure;
     return batch;
   }
@@ -211,7 +183,7 @@ export class WalAssembler {
       this.#endOfWal !== "invalid" || !(error instanceof CorruptionError || error instanceof MismatchError)
     ) return;
     this.#failure = undefined;
-    this.#end = { lsn: this.#recordsEnd, reason: (error as VarveError).message };
+    this.#end = { lsn: this.#records.lastEnd, reason: error.message };
   }
 
   #startPage(): void {
@@ -222,54 +194,49 @@ export class WalAssembler {
 
   #consume(data: Uint8Array): void {
     this.#lastPush = data.length;
-    this.#reserve(data.length);
+    this.#records.reserve(data.length);
     let at = 0;
     while (at < data.length && this.#end === null) {
-      const left = data.length - at;
       if (this.#lsn < this.#skipUntil) {
-        const skipped = Math.min(left, this.#skipUntil - this.#lsn);
-        at += skipped;
-        this.#lsn = this.#lsn + skipped as Lsn;
+        const length = Math.min(data.length - at, this.#skipUntil - this.#lsn);
+        at += length;
+        this.#lsn = this.#lsn + length as Lsn;
         if (this.#lsn === this.#skipUntil) this.#startPage();
-        continue;
-      }
-      if (!this.#headerDone) {
-        at += this.#consumeHeader(data, at);
-        continue;
-      }
-      const inPage = this.#lsn - this.#pageLsn;
-      let length = Math.min(left, XLOG_BLCKSZ - inPage);
-      if (this.#skipBytes > 0) {
-        length = Math.min(length, this.#skipBytes);
-        this.#skipBytes -= length;
-        this.#lsn = this.#lsn + length as Lsn;
-        this.#batchStart = this.#recordsEnd = this.#lsn;
-      } else {
-        this.#pageBase = this.#filled - inPage;
-        this.#buffer.set(length === data.length ? data : data.subarray(at, at + length), this.#filled);
-        this.#filled += length;
-        this.#lsn = this.#lsn + length as Lsn;
-        this.#parse();
-      }
-      at += length;
-      if (this.#lsn - this.#pageLsn === XLOG_BLCKSZ && this.#lsn >= this.#skipUntil) this.#startPage();
+      } else if (this.#headerDone) at += this.#consumePayload(data, at);
+      else at += this.#consumeHeader(data, at);
     }
   }
 
-  /** Makes room for `length` more bytes; doubles while one record outgrows its chunks, so that it is copied O(1) times. */
-  #reserve(length: number): void {
-    const needed = this.#filled + length;
-    if (needed <= this.#buffer.length) return;
-    const capacity = this.#filled > length ? Math.max(needed, 2 * this.#buffer.length) : needed;
-    this.#setBuffer(capacity, this.#buffer.subarray(0, this.#filled));
+  /** Takes bytes of the current page from `data` and returns how many. */
+  #consumePayload(data: Uint8Array, at: number): number {
+    const length = Math.min(data.length - at, XLOG_BLCKSZ - (this.#lsn - this.#pageLsn));
+    if (this.#skipBytes > 0) return this.#skipContinuation(length);
+    this.#records.append(data, at, at + length);
+    this.#lsn = this.#lsn + length as Lsn;
+    const found = this.#records.scan(this.#pageLsn, this.#lsn - this.#pageLsn, this.#endOfWal !== "never");
+    if (found === SCAN_ZERO) this.#end = { lsn: this.#records.lastEnd, reason: "xl_tot_len is zero" };
+    else if (found === SCAN_SWITCH) this.#switchSegment();
+    this.#endPage();
+    return length;
   }
 
-  #setBuffer(capacity: number, content: Uint8Array): void {
-    const buffer = new ArrayBuffer(capacity + 7 & ~7);
-    const bytes = new Uint8Array(buffer);
-    bytes.set(content);
-    this.#buffer = bytes;
-    this.#words = new Int32Array(buffer);
+  /** The rest of the segment is not WAL, whatever it holds. */
+  #switchSegment(): void {
+    this.#skipUntil = segmentEnd(this.#records.lastEnd, this.#segmentSize);
+    this.#records.extendLast(this.#skipUntil as Lsn);
+  }
+
+  #skipContinuation(available: number): number {
+    const length = Math.min(available, this.#skipBytes);
+    this.#skipBytes -= length;
+    this.#lsn = this.#lsn + length as Lsn;
+    this.#records.startAt(this.#lsn);
+    this.#endPage();
+    return length;
+  }
+
+  #endPage(): void {
+    if (this.#lsn - this.#pageLsn === XLOG_BLCKSZ && this.#lsn >= this.#skipUntil) this.#startPage();
   }
 
   /** Takes header bytes from `data`, checks the header once it is complete, and returns how many were taken. */
@@ -289,12 +256,12 @@ export class WalAssembler {
   #acceptHeader(size: number): void {
     const header = this.#header;
     if (this.#endOfWal !== "never" && isZeroPageHeader(header, size)) {
-      this.#end = { lsn: this.#recordsEnd, reason: "the page header is all zeros" };
+      this.#end = { lsn: this.#records.lastEnd, reason: "the page header is all zeros" };
       return;
     }
     checkPageHeader(header, this.#pageLsn, this.#identity);
     const tli = pageTli(header);
-    if (tli < this.#lastTli) this.#corrupt("xlp_tli goes backwards", this.#pageLsn, this.#lastTli, tli);
+    if (tli < this.#lastTli) this.#corrupt("xlp_tli goes backwards", this.#lastTli, tli);
     if (tli > this.#maxTli) {
       throw new MismatchError(
         `Cannot decode WAL page at LSN ${
@@ -304,7 +271,7 @@ export class WalAssembler {
     }
     this.#lastTli = tli;
     this.#acceptContinuation(pageInfo(header), pageRemainingLength(header));
-    this.#started = true;
+    this.#hasSeenPage = true;
   }
 
   /** Checks that the page goes on with the record being assembled, or with none if there is none. */
@@ -313,179 +280,24 @@ export class WalAssembler {
     const overwrites = (info & XLP_FIRST_IS_OVERWRITE_CONTRECORD) !== 0;
     if (this.#skipBytes > 0) {
       if (overwrites) this.#skipBytes = 0;
-      else if (!continues || this.#aligned(remaining) !== this.#skipBytes) {
-        this.#corrupt("xlp_rem_len does not go on as before", this.#pageLsn, this.#skipBytes, remaining);
+      else if (!continues || alignLsn(remaining as Lsn) !== this.#skipBytes) {
+        this.#corrupt("xlp_rem_len does not go on as before", this.#skipBytes, remaining);
       }
-      return;
-    }
-    const held = this.#filled - this.#recordAt;
-    if (held > 0) {
-      // Pages end aligned, so at least 8 bytes of the record are here, and xl_tot_len has been checked.
-      const missing = this.#words[this.#recordAt >> 2] - held;
-      if (overwrites) this.#abandon();
+    } else if (this.#records.pendingBytes > 0) {
+      const missing = this.#records.missingBytes;
+      if (overwrites) this.#records.abandon();
       else if (!continues || remaining !== missing) {
-        this.#corrupt("the record before does not go on in xlp_rem_len", this.#pageLsn, missing, remaining);
+        this.#corrupt("xlp_rem_len does not fit the record that began before", missing, remaining);
       }
     } else if (continues) {
-      if (this.#started || this.#prevStart >= 0 || !this.#skipPartial) {
-        this.#corrupt(
-          "the page goes on with a record of which there is no start",
-          this.#pageLsn,
-          0,
-          remaining,
-        );
+      if (this.#hasSeenPage || this.#records.hasFound || !this.#skipPartial) {
+        this.#corrupt("the page goes on with a record of which there is no start", 0, remaining);
       }
-      this.#skipBytes = this.#aligned(remaining);
+      this.#skipBytes = alignLsn(remaining as Lsn);
     }
   }
 
-  #aligned(length: number): number {
-    return alignLsn(length as Lsn);
+  #corrupt(what: string, expected: number, got: number): never {
+    throw new CorruptionError(`Cannot decode WAL page: ${what}`, { lsn: this.#pageLsn, expected, got });
   }
-
-  /** Drops the record being assembled: the server crashed while writing it and has gone on with something else. */
-  #abandon(): void {
-    this.#abandoned = this.#recordStart;
-    this.#filled = this.#recordAt;
-    this.#recordStart = -1;
-  }
-
-  /** Takes note of every record that is complete in the buffer. All of them end on the current page. */
-  #parse(): void {
-    const pageLsn = this.#pageLsn;
-    const base = this.#pageBase;
-    const words = this.#words;
-    let at = this.#recordAt;
-    let filled = this.#filled;
-    while (filled - at >= 8) {
-      if (this.#recordStart < 0) this.#recordStart = pageLsn + (at - base);
-      const start = this.#recordStart;
-      const total = words[at >> 2];
-      if (total < SizeOfXLogRecord || total > XLogRecordMaxSize) {
-        if (total === 0 && this.#endOfWal !== "never") {
-          this.#end = { lsn: this.#recordsEnd, reason: "xl_tot_len is zero" };
-          filled = at;
-          break;
-        }
-        this.#recordAt = at;
-        this.#corrupt(
-          "impossible xl_tot_len",
-          start,
-          `${SizeOfXLogRecord}..${XLogRecordMaxSize}`,
-          total >>> 0,
-        );
-      }
-      const held = filled - at;
-      const aligned = total + 7 & ~7;
-      if (held < SizeOfXLogRecord) break;
-      this.#recordAt = at;
-      this.#checkHeader(at, start);
-      if (held < aligned) break;
-      if (this.#verifyCrc && walRecordCrc(this.#buffer, at, total) !== words[(at >> 2) + 5]) {
-        this.#corrupt(
-          "CRC-32C does not match",
-          start,
-          hex(walRecordCrc(this.#buffer, at, total)),
-          hex(words[(at >> 2) + 5]),
-        );
-      }
-      let end = pageLsn + (at + aligned - base);
-      const kind = words[(at >> 2) + 4] & 0xfff0;
-      if (kind === (RM_XLOG_ID << 8 | XLOG_SWITCH)) {
-        end = segmentEnd(end as Lsn, this.#segmentSize);
-        this.#skipUntil = end;
-        filled = at + aligned;
-      }
-      if (this.#abandoned >= 0) this.#checkOverwrite(at, kind, start);
-      this.#note(at, start, end);
-      at += aligned;
-    }
-    this.#recordAt = at;
-    this.#filled = filled;
-  }
-
-  #note(at: number, start: number, end: number): void {
-    const index = this.#count++;
-    if (index === this.#offsets.length) this.#growColumns();
-    this.#offsets[index] = at;
-    this.#starts[index] = start;
-    this.#ends[index] = end;
-    this.#prevStart = start;
-    this.#recordStart = -1;
-    this.#recordsEnd = end as Lsn;
-  }
-
-  #growColumns(): void {
-    const grow = <T extends Int32Array | Float64Array>(to: T, from: T): T => {
-      to.set(from);
-      return to;
-    };
-    const length = 2 * this.#offsets.length;
-    this.#offsets = grow(new Int32Array(length), this.#offsets);
-    this.#starts = grow(new Float64Array(length), this.#starts);
-    this.#ends = grow(new Float64Array(length), this.#ends);
-  }
-
-  /** Checks what of a record's header can be checked before the rest has arrived: `xl_rmid` and `xl_prev`. */
-  #checkHeader(at: number, start: number): void {
-    const words = this.#words;
-    const rmid = words[(at >> 2) + 4] >>> 8 & 0xff;
-    if (rmid > RM_MAX_BUILTIN_ID && rmid < RM_MIN_CUSTOM_ID) {
-      this.#corrupt("impossible xl_rmid", start, undefined, rmid);
-    }
-    const prev = (words[(at >> 2) + 3] >>> 0) * 0x1_0000_0000 + (words[(at >> 2) + 2] >>> 0);
-    if (this.#prevStart >= 0 ? prev !== this.#prevStart : prev >= start) {
-      const expected = this.#prevStart >= 0
-        ? formatLsn(this.#prevStart as Lsn)
-        : `less than ${formatLsn(start as Lsn)}`;
-      this.#corrupt("xl_prev does not name the record before", start, expected, formatLsn(prev as Lsn));
-    }
-  }
-
-  /** After an abandoned record there must be XLOG_OVERWRITE_CONTRECORD, naming it. */
-  #checkOverwrite(at: number, kind: number, start: number): void {
-    const main = at + SizeOfXLogRecord;
-    const fits = kind === (RM_XLOG_ID << 8 | XLOG_OVERWRITE_CONTRECORD) &&
-      this.#words[at >> 2] === SizeOfXLogRecord + 2 + SIZE_OF_XL_OVERWRITE_CONTRECORD &&
-      this.#buffer[main] === XLR_BLOCK_ID_DATA_SHORT && getU64(this.#buffer, main + 2) === this.#abandoned;
-    if (!fits) {
-      const expected = `XLOG_OVERWRITE_CONTRECORD of ${formatLsn(this.#abandoned as Lsn)}`;
-      this.#corrupt("a record was abandoned, and what follows does not say so", start, expected);
-    }
-    this.#abandoned = -1;
-  }
-
-  /** Takes what is complete out of the buffer; the rest begins a new one. */
-  #take(): RecordBatch | null {
-    const count = this.#count;
-    if (count === 0) return null;
-    const used = this.#recordAt;
-    const buffer = this.#buffer;
-    const tail = buffer.subarray(used, this.#filled);
-    const wasteful = buffer.length - used > 65536 && buffer.length - used > used >> 2;
-    const batch = {
-      bytes: wasteful ? buffer.slice(0, used) : buffer.subarray(0, used),
-      count,
-      offsets: this.#offsets.slice(0, count),
-      startLsns: this.#starts.slice(0, count),
-      endLsns: this.#ends.slice(0, count),
-      startLsn: this.#batchStart,
-      endLsn: this.#recordsEnd,
-    };
-    this.#setBuffer(tail.length + this.#lastPush, tail);
-    this.#filled = tail.length;
-    this.#recordAt = 0;
-    this.#pageBase -= used;
-    this.#count = 0;
-    this.#batchStart = this.#recordsEnd;
-    return batch;
-  }
-
-  #corrupt(what: string, position: number, expected?: string | number, got?: string | number): never {
-    throw new CorruptionError(`Cannot decode WAL: ${what}`, { lsn: position as Lsn, expected, got });
-  }
-}
-
-function hex(value: number): string {
-  return `0x${(value >>> 0).toString(16).padStart(8, "0")}`;
 }

@@ -1,0 +1,262 @@
+/**
+ * WAL without its page headers, in which whole records are found.
+ *
+ * Write path, inside the assembler. Page headers are 24 or 40 bytes and records start at multiples of 8, so page
+ * payloads laid end to end keep every record contiguous and aligned: one copy per page, none per record. Memory grows
+ * with bytes that have arrived, never by a length field. Every record noted is complete, has the CRC it was written with
+ * and names the record before it.
+ *
+ * @module
+ */
+import { walRecordCrc } from "../../bytes/crc32c.ts";
+import { getU64 } from "../../bytes/little_endian.ts";
+import { CorruptionError } from "../../errors.ts";
+import { formatLsn, type Lsn } from "../../lsn.ts";
+import { SizeOfXLogRecord, XLogRecordMaxSize, XLR_BLOCK_ID_DATA_SHORT } from "./record.ts";
+import type { RecordBatch } from "./record_batch.ts";
+import { RM_MAX_BUILTIN_ID, RM_MIN_CUSTOM_ID, RM_XLOG_ID } from "./rmgr.ts";
+
+/** Manager and opcode as they lie in the word at offset 16 of a record: `xl_info`'s upper bits, then `xl_rmid`. */
+const KIND_MASK = 0xfff0;
+const XLOG_SWITCH = RM_XLOG_ID << 8 | 0x40;
+const XLOG_OVERWRITE_CONTRECORD = RM_XLOG_ID << 8 | 0xd0;
+/** Main data of XLOG_OVERWRITE_CONTRECORD: the LSN of the record that was abandoned, and a time. */
+const SIZE_OF_XL_OVERWRITE_CONTRECORD = 16;
+
+/** What made {@linkcode RecordBuffer.scan} stop before the end of what there is. */
+export const SCAN_DONE = 0;
+/** An XLOG_SWITCH: nothing else follows in its segment. */
+export const SCAN_SWITCH = 1;
+/** An `xl_tot_len` of zero. */
+export const SCAN_ZERO = 2;
+
+/** Holds payload bytes, and columns of the records found in them that nobody has taken yet. */
+export class RecordBuffer {
+  readonly #verifyCrc: boolean;
+  #bytes: Uint8Array = new Uint8Array(0);
+  #words = new Int32Array(0);
+  #filled = 0;
+  /** Where the first record that is not complete starts: in `#bytes`, and in WAL (-1: none of its bytes are here). */
+  #recordAt = 0;
+  #recordStart = -1;
+  /** Start of the record before that, -1 when unknown. */
+  #prevStart = -1;
+  /** Start of a record that was abandoned; the next one must name it. -1: none. */
+  #abandoned = -1;
+  /** Where the next batch begins, and the end of the last complete record. */
+  #batchStart: Lsn;
+  #lastEnd: Lsn;
+
+  #count = 0;
+  #offsets = new Int32Array(1024);
+  #starts = new Float64Array(1024);
+  #ends = new Float64Array(1024);
+
+  constructor(startLsn: Lsn, verifyCrc: boolean) {
+    this.#batchStart = this.#lastEnd = startLsn;
+    this.#verifyCrc = verifyCrc;
+  }
+
+  /** End of the last complete record, or where it all began. */
+  get lastEnd(): Lsn {
+    return this.#lastEnd;
+  }
+
+  /** Bytes held of a record that is not complete. */
+  get pendingBytes(): number {
+    return this.#filled - this.#recordAt;
+  }
+
+  /** Bytes of complete records that nobody has taken yet. */
+  get completeBytes(): number {
+    return this.#recordAt;
+  }
+
+  /** Bytes that the record being assembled still lacks. Asked at a page's end, where at least 8 of its bytes are here. */
+  get missingBytes(): number {
+    return this.#words[this.#recordAt >> 2] - this.pendingBytes;
+  }
+
+  /** Whether any record has been found yet. */
+  get hasFound(): boolean {
+    return this.#prevStart >= 0;
+  }
+
+  /** The first record begins here, later than was said. */
+  startAt(startLsn: Lsn): void {
+    this.#batchStart = this.#lastEnd = startLsn;
+  }
+
+  /** Makes room for `length` more bytes. While one record outgrows its chunks it doubles, so that copies stay few. */
+  reserve(length: number): void {
+    const needed = this.#filled + length;
+    if (needed <= this.#bytes.length) return;
+    const capacity = this.#filled > length ? Math.max(needed, 2 * this.#bytes.length) : needed;
+    this.#allocate(capacity, this.#bytes.subarray(0, this.#filled));
+  }
+
+  /** Appends `data[from, to)`, for which there is room. */
+  append(data: Uint8Array, from: number, to: number): void {
+    this.#bytes.set(from === 0 && to === data.length ? data : data.subarray(from, to), this.#filled);
+    this.#filled += to - from;
+  }
+
+  /** Drops the record being assembled: the server crashed while writing it and has gone on with something else. */
+  abandon(): void {
+    this.#abandoned = this.#recordStart;
+    this.#recordStart = -1;
+    this.#filled = this.#recordAt;
+  }
+
+  /**
+   * Notes every record that is complete. All of them end on the page whose bytes were appended last.
+   *
+   * @param pageLsn That page.
+   * @param inPage Offset on it of the end of the buffer.
+   * @param zeroEnds Whether an `xl_tot_len` of zero is reported instead of refused.
+   * @returns One of the `SCAN_` values.
+   * @throws {CorruptionError} If a record is invalid. Those before it have been noted.
+   */
+  scan(pageLsn: Lsn, inPage: number, zeroEnds: boolean): number {
+    const base = this.#filled - inPage;
+    const words = this.#words;
+    const filled = this.#filled;
+    let at = this.#recordAt;
+    while (filled - at >= 8) {
+      if (this.#recordStart < 0) this.#recordStart = pageLsn + (at - base);
+      const start = this.#recordStart;
+      const word = at >> 2;
+      const total = words[word];
+      if (total < SizeOfXLogRecord || total > XLogRecordMaxSize) {
+        if (total === 0 && zeroEnds) return SCAN_ZERO;
+        corrupt("impossible xl_tot_len", start, `${SizeOfXLogRecord}..${XLogRecordMaxSize}`, total >>> 0);
+      }
+      if (filled - at < SizeOfXLogRecord) break;
+      this.#checkHeader(word, start);
+      const aligned = total + 7 & ~7;
+      if (filled - at < aligned) break;
+      if (this.#verifyCrc) this.#checkCrc(at, total, start);
+      const kind = words[word + 4] & KIND_MASK;
+      if (this.#abandoned >= 0) this.#checkOverwrite(at, kind, start);
+      at += aligned;
+      this.#note(at - aligned, start, pageLsn + (at - base));
+      this.#recordAt = at;
+      if (kind === XLOG_SWITCH) {
+        this.#filled = at;
+        return SCAN_SWITCH;
+      }
+    }
+    return SCAN_DONE;
+  }
+
+  /** Moves the last record's end: an XLOG_SWITCH ends where its segment does. */
+  extendLast(end: Lsn): void {
+    this.#ends[this.#count - 1] = this.#lastEnd = end;
+  }
+
+  /**
+   * Takes the complete records out; what is there of the next one begins a new buffer.
+   *
+   * @param expected How many bytes will probably come next.
+   */
+  take(expected: number): RecordBatch | null {
+    const count = this.#count;
+    if (count === 0) return null;
+    const used = this.#recordAt;
+    const bytes = this.#bytes;
+    const tail = bytes.subarray(used, this.#filled);
+    const spare = bytes.length - used;
+    // The batch's memory will be kept for long: do not let it hold much more than its records.
+    const wasteful = spare > 65536 && spare > used >> 2;
+    const batch = {
+      bytes: wasteful ? bytes.slice(0, used) : bytes.subarray(0, used),
+      count,
+      offsets: this.#offsets.slice(0, count),
+      startLsns: this.#starts.slice(0, count),
+      endLsns: this.#ends.slice(0, count),
+      startLsn: this.#batchStart,
+      endLsn: this.#lastEnd,
+    };
+    this.#batchStart = this.#lastEnd;
+    this.#allocate(tail.length + expected, tail);
+    this.#filled = tail.length;
+    this.#recordAt = 0;
+    this.#count = 0;
+    return batch;
+  }
+
+  #allocate(capacity: number, content: Uint8Array): void {
+    const buffer = new ArrayBuffer(capacity + 7 & ~7);
+    this.#bytes = new Uint8Array(buffer);
+    this.#bytes.set(content);
+    this.#words = new Int32Array(buffer);
+  }
+
+  #note(at: number, start: number, end: number): void {
+    const index = this.#count;
+    if (index === this.#offsets.length) this.#growColumns();
+    this.#offsets[index] = at;
+    this.#starts[index] = start;
+    this.#ends[index] = end;
+    this.#lastEnd = end as Lsn;
+    this.#count = index + 1;
+    this.#prevStart = start;
+    this.#recordStart = -1;
+  }
+
+  #growColumns(): void {
+    const length = 2 * this.#offsets.length;
+    const [offsets, starts, ends] = [this.#offsets, this.#starts, this.#ends];
+    this.#offsets = new Int32Array(length);
+    this.#starts = new Float64Array(length);
+    this.#ends = new Float64Array(length);
+    this.#offsets.set(offsets);
+    this.#starts.set(starts);
+    this.#ends.set(ends);
+  }
+
+  /** Checks what can be checked of a header before the rest has arrived: `xl_rmid` and `xl_prev`. */
+  #checkHeader(word: number, start: number): void {
+    const words = this.#words;
+    const rmid = words[word + 4] >>> 8 & 0xff;
+    if (rmid > RM_MAX_BUILTIN_ID && rmid < RM_MIN_CUSTOM_ID) {
+      corrupt("impossible xl_rmid", start, `0..${RM_MAX_BUILTIN_ID} or ${RM_MIN_CUSTOM_ID}..255`, rmid);
+    }
+    const prev = (words[word + 3] >>> 0) * 0x1_0000_0000 + (words[word + 2] >>> 0);
+    if (prev === this.#prevStart) return;
+    if (this.#prevStart >= 0) {
+      const expected = formatLsn(this.#prevStart as Lsn);
+      corrupt("xl_prev does not name the record before", start, expected, formatLsn(prev as Lsn));
+    }
+    if (prev >= start) {
+      corrupt("xl_prev lies ahead", start, `less than ${formatLsn(start as Lsn)}`, formatLsn(prev as Lsn));
+    }
+  }
+
+  #checkCrc(at: number, total: number, start: number): void {
+    const expected = this.#words[(at >> 2) + 5];
+    const got = walRecordCrc(this.#bytes, this.#words, at, total);
+    if (got !== expected) corrupt("CRC-32C does not match", start, hex(expected), hex(got));
+  }
+
+  /** After an abandoned record there must be XLOG_OVERWRITE_CONTRECORD, naming it. */
+  #checkOverwrite(at: number, kind: number, start: number): void {
+    const main = at + SizeOfXLogRecord;
+    const fits = kind === XLOG_OVERWRITE_CONTRECORD &&
+      this.#words[at >> 2] === SizeOfXLogRecord + 2 + SIZE_OF_XL_OVERWRITE_CONTRECORD &&
+      this.#bytes[main] === XLR_BLOCK_ID_DATA_SHORT && getU64(this.#bytes, main + 2) === this.#abandoned;
+    if (!fits) {
+      const expected = `XLOG_OVERWRITE_CONTRECORD of ${formatLsn(this.#abandoned as Lsn)}`;
+      corrupt("a record was abandoned, and what follows does not say so", start, expected);
+    }
+    this.#abandoned = -1;
+  }
+}
+
+function corrupt(what: string, lsn: number, expected?: string | number, got?: string | number): never {
+  throw new CorruptionError(`Cannot decode WAL: ${what}`, { lsn: lsn as Lsn, expected, got });
+}
+
+function hex(value: number): string {
+  return `0x${(value >>> 0).toString(16).padStart(8, "0")}`;
+}
