@@ -9,6 +9,7 @@ import { type Lsn, parseLsn } from "../../../src/lsn.ts";
 import type { VarveEvent } from "../../../src/ports/events.ts";
 import { resolveConnection } from "../../../src/write/source/connection_options.ts";
 import { openSession, type SourceAccess } from "../../../src/write/source/session.ts";
+import type { SegmentDirectory } from "../../../src/write/source/archive.ts";
 import type { WalChunk } from "../../../src/write/source/wal_source.ts";
 import type { Cluster } from "../../support/postgres.ts";
 
@@ -54,7 +55,7 @@ export async function writeWal(cluster: Cluster, mebibytes: number, table = "fil
   await cluster.exec(
     `CREATE TABLE IF NOT EXISTS ${table} (id int, filler text);
      INSERT INTO ${table} SELECT i, repeat(md5(i::text), 30) FROM generate_series(1, ${
-      mebibytes * 1000
+      mebibytes * 1100
     }) AS i`,
   );
 }
@@ -142,4 +143,30 @@ export async function walSenders(cluster: Cluster): Promise<number> {
     "SELECT count(*)::int AS count FROM pg_stat_activity WHERE backend_type = 'walsender'",
   );
   return count;
+}
+
+/** A folder of the file system, as the archive source reads it. */
+export function directoryOf(path: string): SegmentDirectory {
+  return {
+    description: path,
+    list: async () => {
+      const files = [];
+      for await (const { name, isFile } of Deno.readDir(path)) {
+        if (isFile) files.push({ name, size: (await Deno.stat(`${path}/${name}`)).size });
+      }
+      return files;
+    },
+    read: async (name, offset, length) => {
+      using file = await Deno.open(`${path}/${name}`);
+      await file.seek(offset, Deno.SeekMode.Start);
+      const bytes = new Uint8Array(length);
+      let at = 0;
+      for (
+        let got = await file.read(bytes);
+        got !== null && got > 0;
+        got = await file.read(bytes.subarray(at))
+      ) at += got;
+      return bytes.subarray(0, at);
+    },
+  };
 }
