@@ -318,6 +318,7 @@ test("followReplication() streams on where a password is refused for a while", a
   await keep`ALTER ROLE postgres PASSWORD 'sediment'`;
   await keep`CREATE TABLE later AS SELECT generate_series(1, 1000)`;
   target = await flushedLsn(cluster);
+  await keep`SELECT txid_current()`; // WAL that the reader wakes up for
   await following;
   assert.ok(options.received.end >= target);
 });

@@ -69,6 +69,7 @@ for (const major of [14, 17] as PostgresMajor[]) {
     await standby.exec("SELECT pg_promote()");
     await writeWal(standby, 5);
     target = await flushedLsn(standby);
+    await standby.exec("SELECT txid_current()"); // WAL that the reader wakes up for
     await following;
     assert.equal([...new Set(received.chunks.map(({ tli }) => tli))], [1, 2]);
     await compareWithSegments(standby, received, 16 * 1024 * 1024);
