@@ -51,7 +51,8 @@ export function createStatusApp(options: StatusAppOptions): Hono {
   const authorized = token === undefined ? EVERYBODY : bearerAuthorizer(token);
   const mayScrape = metricsToken === undefined ? authorized : bearerAuthorizer(token!, metricsToken);
   const app = new Hono();
-  app.use(securityHeaders);
+  // By path, not for all: mounted at the root of another app, this one's rules must not reach that one's pages.
+  for (const path of ["/livez", "/readyz", "/healthz", "/metrics", "/v1/*"]) app.use(path, securityHeaders);
   app.use("/v1/*", requiring(authorized));
   app.use("/metrics", requiring(mayScrape));
   addPage(app);
@@ -85,7 +86,7 @@ function addPage(app: Hono): void {
     c.header("content-security-policy", await pagePolicy());
     return c.html(PAGE);
   };
-  app.get("/", page);
+  app.get("/", securityHeaders, page);
   // Mounted under /varve, the line above is /varve and this one /varve/.
   app.get("/*", (c, next) => c.req.path === c.req.routePath.slice(0, -1) ? page(c) : next());
 }

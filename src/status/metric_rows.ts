@@ -1,0 +1,163 @@
+/**
+ * The metrics that are read off each timeline when somebody asks, as a table: name, what it says, where it comes from.
+ *
+ * All carry the label `timeline`. A value of null is left out, as for a reader that has no source.
+ *
+ * @module
+ */
+import type { WatchedTimeline } from "./watched_timeline.ts";
+
+/** One metric. `name` goes without the prefix `varve_`. */
+export interface MetricRow {
+  readonly name: string;
+  readonly help: string;
+  /** Counters count since this process started. */
+  readonly type: "gauge" | "counter";
+  read(watched: WatchedTimeline): number | null;
+}
+
+/** Positions, lag and sizes. */
+const GAUGES: Omit<MetricRow, "type">[] = [
+  {
+    name: "last_record_lsn_bytes",
+    help: "End of the last WAL record taken in, as a byte position.",
+    read: ({ parts }) => parts.timeline.lastRecordLsn,
+  },
+  {
+    name: "consistent_lsn_bytes",
+    help: "The earliest position that can be read.",
+    read: ({ parts }) => parts.timeline.consistentLsn,
+  },
+  {
+    name: "disk_consistent_lsn_bytes",
+    help: "All WAL up to here is in layer files.",
+    read: ({ parts }) => parts.timeline.remoteConsistentLsn,
+  },
+  {
+    name: "remote_consistent_lsn_bytes",
+    help: "All WAL up to here is in layers that the manifest in the store names.",
+    read: ({ parts }) => parts.timeline.remoteConsistentLsn,
+  },
+  {
+    name: "replication_lag_bytes",
+    help: "WAL of the server, as far as it told, that has not been taken in.",
+    read: (watched) => watched.lagBytes,
+  },
+  {
+    name: "replication_lag_seconds",
+    help:
+      "Age of the oldest WAL of the server that has not been taken in; grows while there is no connection.",
+    read: (watched) => watched.lagSeconds,
+  },
+  {
+    name: "caught_up",
+    help: "1 once all WAL was received that the server had when the connection was made.",
+    read: ({ parts: { connection } }) =>
+      connection === undefined ? null : Number(connection.current.caughtUp),
+  },
+  {
+    name: "following",
+    help: "1 while the timeline is written here, 0 when that has ended or failed.",
+    read: ({ parts, state }) => parts.follower === undefined ? null : Number(state === "following"),
+  },
+  {
+    name: "logical_size_bytes",
+    help: "Main forks of all relations in all databases, now.",
+    read: (watched) => watched.logicalSizeBytes,
+  },
+  {
+    name: "current_physical_size_bytes",
+    help: "All layer files, local or not.",
+    read: ({ parts }) => parts.timeline.layers.totalBytes,
+  },
+  {
+    name: "resident_physical_size_bytes",
+    help: "Layer files with a local copy.",
+    read: ({ parts }) => parts.files?.residentBytes ?? 0,
+  },
+  {
+    name: "remote_physical_size_bytes",
+    help: "Layer files in the store that the manifest names.",
+    read: ({ parts }) => parts.timeline.layers.totalBytes,
+  },
+  {
+    name: "resident_layers",
+    help: "Layers with a local copy.",
+    read: ({ parts }) => parts.files?.residentCount ?? 0,
+  },
+  {
+    name: "memory_layer_bytes",
+    help: "Memory of layers that are not files yet.",
+    read: ({ parts }) => parts.timeline.memoryBytes,
+  },
+  {
+    name: "frozen_layers",
+    help: "Memory layers that wait for their flush.",
+    read: ({ parts }) => parts.timeline.frozen.length,
+  },
+  {
+    name: "read_cache_bytes",
+    help: "Memory of layer indexes and blocks that reads keep.",
+    read: ({ parts }) => parts.fetcher?.cachedBytes ?? null,
+  },
+];
+
+/** What was done. */
+const COUNTERS: Omit<MetricRow, "type">[] = [
+  {
+    name: "wal_ingested_bytes_total",
+    help: "WAL taken in.",
+    read: ({ parts }) => parts.timeline.walBytes,
+  },
+  {
+    name: "wal_records_total",
+    help: "WAL records taken in.",
+    read: ({ parts }) => parts.timeline.recordCount,
+  },
+  {
+    name: "unsupported_records_total",
+    help: "WAL records of kinds that are kept but not understood.",
+    read: ({ parts }) => parts.follower?.counters.unsupportedRecords ?? null,
+  },
+  {
+    name: "layer_downloads_total",
+    help: "Layers downloaded whole.",
+    read: ({ parts }) => parts.files?.counters.downloads ?? null,
+  },
+  {
+    name: "layer_download_bytes_total",
+    help: "Bytes of layers downloaded whole.",
+    read: ({ parts }) => parts.files?.counters.downloadedBytes ?? null,
+  },
+  {
+    name: "layer_range_requests_total",
+    help: "Ranges of layers read from the store.",
+    read: ({ parts }) => parts.files?.counters.rangeRequests ?? null,
+  },
+  {
+    name: "layer_range_bytes_total",
+    help: "Bytes of ranges of layers read from the store.",
+    read: ({ parts }) => parts.files?.counters.rangeBytes ?? null,
+  },
+  {
+    name: "reads_total",
+    help: "Keys (pages, sizes, other values) looked up in layer files.",
+    read: ({ parts }) => parts.fetcher?.counters.reads ?? null,
+  },
+  {
+    name: "read_layers_total",
+    help: "Layers visited by reads; over reads_total it is the layers per read.",
+    read: ({ parts }) => parts.fetcher?.counters.layersVisited ?? null,
+  },
+  {
+    name: "read_blocks_fetched_total",
+    help: "Blocks of layers that reads fetched, those in the cache not counted.",
+    read: ({ parts }) => parts.fetcher?.counters.blocksFetched ?? null,
+  },
+];
+
+/** All of them. */
+export const METRIC_ROWS: readonly MetricRow[] = [
+  ...GAUGES.map((row): MetricRow => ({ ...row, type: "gauge" })),
+  ...COUNTERS.map((row): MetricRow => ({ ...row, type: "counter" })),
+];
