@@ -106,6 +106,7 @@ export class WalBuilder {
   abandonRecord(size: number, pages = 1): BuiltRecord {
     const start = this.#recordStart();
     const abandoned = this.#makeRecord(size, RM_XLOG_ID, XLOG_NOOP);
+    setU64(abandoned, 8, this.#prev);
     let written = 0;
     for (let page = 0; page < pages; page++) {
       if (this.position % XLOG_BLCKSZ === 0) {
