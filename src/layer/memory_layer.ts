@@ -2,8 +2,15 @@
  * The memory layer: page versions that are not in a layer file yet.
  *
  * Where the paths meet: the sink appends, readers collect, the flush walks it in key order. Values stay where ingest
- * put them (ranges of batch buffers); the layer only adds columns and, per space, an index from block to the newest
- * entry, from which older ones are linked. Appending allocates nothing per entry.
+ * put them (ranges of batch buffers); the layer only adds 32 bytes per entry and, per space, an index from block to the
+ * newest entry, from which older ones are linked. Appending allocates nothing per entry. An entry's words lie together,
+ * because walking in key order meets entries in random order, and each is then one cache miss:
+ * ```
+ * word 0 previous entry of the key, or -1   4 length of the value
+ *      1 number of the buffer               5 hole (full-page images)
+ *      2 offset in it                       6 (LSN - base) / 8, base being the layer's start rounded down to 8
+ *      3 flags                              7 LSN % 8 (0 for records)
+ * ```
  *
  * A frozen layer takes no more entries. Everything here is synchronous; entries of one key come in ascending LSN.
  *
@@ -16,6 +23,16 @@ import type { SpaceTable } from "./space_table.ts";
 import type { ValueChain } from "./value_chain.ts";
 
 const NO_ENTRY = -1;
+const ENTRY_WORDS = 8;
+const PREVIOUS = 0;
+const BUFFER = 1;
+const OFFSET = 2;
+const FLAGS = 3;
+const LENGTH = 4;
+const HOLE = 5;
+const LSN_EIGHTHS = 6;
+const LSN_REST = 7;
+
 /** Blocks per chunk of a space's index: 512 bytes each, so that many small relations stay small. */
 const CHUNK_BLOCKS = 128;
 const CHUNK_SHIFT = 7;
@@ -45,19 +62,17 @@ export class MemoryLayer {
   #count = 0;
   #walBytes = 0;
   #valueBytes = 0;
-  #previous = new Int32Array(4096);
-  #lsn = new Float64Array(4096);
-  #flags = new Uint8Array(4096);
-  #buffer = new Int32Array(4096);
-  #offset = new Int32Array(4096);
-  #length = new Int32Array(4096);
-  #hole = new Uint32Array(4096);
+  /** {@linkcode ENTRY_WORDS} per entry. */
+  #entries = new Int32Array(4096 * ENTRY_WORDS);
+  /** What word 6 counts from. */
+  readonly #base: number;
   readonly #buffers: Uint8Array[] = [];
   /** By space id; undefined where the space has no entry here. */
   readonly #index: (BlockIndex | undefined)[] = [];
 
   constructor(startLsn: Lsn, tli: number) {
     this.startLsn = startLsn;
+    this.#base = startLsn - startLsn % 8;
     this.#tli = tli;
     this.#endLsn = startLsn;
     this.#lastLsn = startLsn;
@@ -80,7 +95,7 @@ export class MemoryLayer {
   }
   /** Bytes of memory held, roughly: buffers plus columns. */
   get memoryBytes(): number {
-    return this.#valueBytes + this.#previous.length * 33;
+    return this.#valueBytes + this.#entries.byteLength;
   }
   /** Bytes of WAL that went in. */
   get walBytes(): number {
@@ -95,20 +110,28 @@ export class MemoryLayer {
       this.#buffers.push(buffer);
       this.#valueBytes += buffer.byteLength;
     }
-    while (this.#count + count > this.#previous.length) this.#grow();
+    while ((this.#count + count) * ENTRY_WORDS > this.#entries.length) {
+      this.#entries = enlarged(this.#entries, new Int32Array(this.#entries.length * 2));
+    }
     const first = this.#count;
-    this.#lsn.set(modification.lsn.subarray(0, count), first);
-    this.#flags.set(modification.flags.subarray(0, count), first);
-    this.#offset.set(modification.offset.subarray(0, count), first);
-    this.#length.set(modification.length.subarray(0, count), first);
-    this.#hole.set(modification.hole.subarray(0, count), first);
+    const { lsn, flags, offset, length, hole, buffer } = modification;
+    const entries = this.#entries;
+    const base = this.#base;
     for (let index = 0; index < count; index++) {
       const entry = first + index;
-      this.#buffer[entry] = firstBuffer + modification.buffer[index];
       const blockNumber = block[index];
       const chunk = this.#chunk(space[index], blockNumber);
       const slot = blockNumber & (CHUNK_BLOCKS - 1);
-      this.#previous[entry] = chunk[slot];
+      const at = entry * ENTRY_WORDS;
+      const rest = lsn[index] % 8;
+      entries[at + PREVIOUS] = chunk[slot];
+      entries[at + BUFFER] = firstBuffer + buffer[index];
+      entries[at + OFFSET] = offset[index];
+      entries[at + FLAGS] = flags[index];
+      entries[at + LENGTH] = length[index];
+      entries[at + HOLE] = hole[index];
+      entries[at + LSN_EIGHTHS] = (lsn[index] - rest - base) / 8;
+      entries[at + LSN_REST] = rest;
       chunk[slot] = entry;
     }
     this.#count = first + count;
@@ -128,16 +151,21 @@ export class MemoryLayer {
   collect(space: number, block: number, lsn: Lsn, chain: ValueChain): boolean {
     const chunk = this.#index[space]?.[block >>> CHUNK_SHIFT];
     if (chunk === undefined) return false;
-    for (let entry = chunk[block & (CHUNK_BLOCKS - 1)]; entry !== NO_ENTRY; entry = this.#previous[entry]) {
-      if (this.#lsn[entry] > lsn) continue;
-      const flags = this.#flags[entry];
+    const entries = this.#entries;
+    for (let entry = chunk[block & (CHUNK_BLOCKS - 1)]; entry !== NO_ENTRY;) {
+      const at = entry * ENTRY_WORDS;
+      entry = entries[at + PREVIOUS];
+      const entryLsn = this.#lsnAt(at);
+      if (entryLsn > lsn) continue;
+      const flags = entries[at + FLAGS];
+      const bytes = this.#buffers[entries[at + BUFFER]];
       chain.push(
-        this.#lsn[entry] as Lsn,
+        entryLsn,
         flags,
-        this.#buffers[this.#buffer[entry]],
-        this.#offset[entry],
-        this.#length[entry],
-        this.#hole[entry],
+        bytes,
+        entries[at + OFFSET],
+        entries[at + LENGTH],
+        entries[at + HOLE] >>> 0,
       );
       if (endsChain(flags)) return true;
     }
@@ -162,28 +190,43 @@ export class MemoryLayer {
     });
   }
 
-  /** Calls `visit` for every entry of a block, oldest first, with an object that is reused. */
+  /**
+   * Calls `visit` for every entry of a block, oldest first, with an object that is reused. Of several entries with one
+   * LSN only the one that came last is visited.
+   */
   forEachVersion(space: number, block: number, visit: (entry: MemoryEntry) => void): void {
     const chunk = this.#index[space]?.[block >>> CHUNK_SHIFT];
     if (chunk === undefined) return;
+    const entries = this.#entries;
     let depth = 0;
-    for (let entry = chunk[block & (CHUNK_BLOCKS - 1)]; entry !== NO_ENTRY; entry = this.#previous[entry]) {
+    let newer = -1;
+    for (let entry = chunk[block & (CHUNK_BLOCKS - 1)]; entry !== NO_ENTRY;) {
+      const at = entry * ENTRY_WORDS;
+      entry = entries[at + PREVIOUS];
+      const lsn = this.#lsnAt(at);
+      if (lsn === newer) continue;
+      newer = lsn;
       if (depth === this.#stack.length) this.#stack = enlarged(this.#stack, new Int32Array(depth * 2));
-      this.#stack[depth++] = entry;
+      this.#stack[depth++] = at;
     }
     const view = this.#view;
     view.space = space;
     view.block = block;
     while (depth > 0) {
-      const entry = this.#stack[--depth];
-      view.lsn = this.#lsn[entry] as Lsn;
-      view.flags = this.#flags[entry];
-      view.bytes = this.#buffers[this.#buffer[entry]];
-      view.offset = this.#offset[entry];
-      view.length = this.#length[entry];
-      view.hole = this.#hole[entry];
+      const at = this.#stack[--depth];
+      view.lsn = this.#lsnAt(at);
+      view.flags = entries[at + FLAGS];
+      view.bytes = this.#buffers[entries[at + BUFFER]];
+      view.offset = entries[at + OFFSET];
+      view.length = entries[at + LENGTH];
+      view.hole = entries[at + HOLE] >>> 0;
       visit(view);
     }
+  }
+
+  /** LSN of the entry whose words start at `at`. */
+  #lsnAt(at: number): Lsn {
+    return this.#base + (this.#entries[at + LSN_EIGHTHS] >>> 0) * 8 + this.#entries[at + LSN_REST] as Lsn;
   }
   #stack = new Int32Array(256);
   readonly #view: MemoryEntry = {
@@ -208,16 +251,5 @@ export class MemoryLayer {
     let chunk = index[chunkNumber];
     if (chunk === undefined) chunk = index[chunkNumber] = new Int32Array(CHUNK_BLOCKS).fill(NO_ENTRY);
     return chunk;
-  }
-
-  #grow(): void {
-    const size = this.#previous.length * 2;
-    this.#previous = enlarged(this.#previous, new Int32Array(size));
-    this.#lsn = enlarged(this.#lsn, new Float64Array(size));
-    this.#flags = enlarged(this.#flags, new Uint8Array(size));
-    this.#buffer = enlarged(this.#buffer, new Int32Array(size));
-    this.#offset = enlarged(this.#offset, new Int32Array(size));
-    this.#length = enlarged(this.#length, new Int32Array(size));
-    this.#hole = enlarged(this.#hole, new Uint32Array(size));
   }
 }

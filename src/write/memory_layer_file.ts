@@ -71,8 +71,6 @@ class EntryAppender {
   readonly #writer: LayerWriter;
   readonly #record: DecodedRecord;
   #stripped = new Uint8Array(16 * 1024);
-  /** The version before, held back: of two with the same LSN only the later one counts. */
-  #pending: MemoryEntry | undefined;
 
   constructor(writer: LayerWriter, profile: VersionProfile) {
     this.#writer = writer;
@@ -80,21 +78,10 @@ class EntryAppender {
   }
 
   addBlock(memory: MemoryLayer, space: number, block: number): void {
-    memory.forEachVersion(space, block, this.#visit);
-    if (this.#pending !== undefined) this.#add(this.#pending);
-    this.#pending = undefined;
+    memory.forEachVersion(space, block, this.#add);
   }
 
-  readonly #visit = (entry: MemoryEntry): void => {
-    const pending = this.#pending;
-    if (pending === undefined) this.#pending = { ...entry };
-    else {
-      if (pending.lsn !== entry.lsn) this.#add(pending);
-      Object.assign(pending, entry);
-    }
-  };
-
-  #add(entry: MemoryEntry): void {
+  readonly #add = (entry: MemoryEntry): void => {
     const kind = entry.flags & VALUE_KIND_MASK;
     if (kind === VALUE_RECORD && (entry.flags & VALUE_CARRIES_IMAGES) !== 0) {
       this.#record.decode(entry.bytes, entry.offset, entry.lsn);
@@ -114,5 +101,5 @@ class EntryAppender {
     }
     const hole = kind === VALUE_FULL_PAGE_IMAGE ? entry.hole : -1;
     this.#writer.addBlock(entry.block, entry.lsn, entry.flags, entry.bytes, entry.offset, entry.length, hole);
-  }
+  };
 }
