@@ -1,0 +1,204 @@
+/**
+ * varve follows a stock PostgreSQL server's write-ahead log into immutable layers on object storage, and reads any page
+ * back as of any LSN.
+ *
+ * This is the portable part: pure web-standard TypeScript for Deno, Bun, Node and edge workers. What needs a runtime or a
+ * third-party package is in entry points of its own, so that only who uses it loads it:
+ *
+ * | entry point            | from URL or checkout           | what it holds                                   |
+ * | ---------------------- | ------------------------------ | ----------------------------------------------- |
+ * | `@varve/varve`         | `mod.ts`                       | this: reading, following, the stages, the ports |
+ * | `@varve/varve/postgres`| `src/deps/postgres_source.ts`  | the PostgreSQL client: needed to follow         |
+ * | `@varve/varve/files`   | `src/store/files.ts`           | a store in a directory                          |
+ * | `@varve/varve/s3`      | `src/store/minio.ts`           | a store in an S3 bucket                         |
+ * | `@varve/varve/status`  | `src/status/app.ts`            | the status app, to mount in a Hono app          |
+ *
+ * ```ts
+ * import { attachReader, parseLsn, systemClock } from "@varve/varve";
+ *
+ * const attached = await attachReader({ store, clock: systemClock });
+ * const page = await attached.reader.getPage({ spc: 1663, db: 5, rel: 16384 }, 0, 7, parseLsn("0/3A5C2F8"));
+ * await attached.close();
+ * ```
+ *
+ * @module
+ */
+
+// Reading and following ----------------------------------------------------------------------------------------------
+
+export {
+  type AttachedTimeline,
+  attachReader,
+  type EngineOptions,
+  follow,
+  type Following,
+  type FollowOptions,
+  type ImportOptions,
+  importTimeline,
+  loadWriterState,
+  openTimeline,
+  startWriting,
+  type WriterOptions,
+} from "./src/varve.ts";
+export { type ReadOptions, type SpaceSize, TimelineReader } from "./src/read/get_page.ts";
+export type { LayerFetcher } from "./src/read/fetch.ts";
+export type { LayerFiles } from "./src/read/layer_files.ts";
+export type { NewestValue } from "./src/read/newest_values.ts";
+export { databaseContent, type DatabasePage } from "./src/read/database_content.ts";
+export { Timeline, type TimelineView } from "./src/timeline/timeline.ts";
+export type { ClusterFacts } from "./src/timeline/facts.ts";
+export type { Manifest, ManifestLayer } from "./src/timeline/manifest.ts";
+export {
+  type ManifestChange,
+  ManifestWriter,
+  readManifest,
+  type StoredManifest,
+} from "./src/timeline/manifest_store.ts";
+export type { RelationId } from "./src/postgres/effects/effect_sink.ts";
+export { FAMILY_RELATION, FAMILY_SLRU, type KeySpace } from "./src/layer/key.ts";
+export type { LayerDescriptor } from "./src/layer/layer_descriptor.ts";
+export type { LayerMap } from "./src/layer/layer_map.ts";
+export type { MemoryLayer } from "./src/layer/memory_layer.ts";
+
+// Positions in WAL ---------------------------------------------------------------------------------------------------
+
+export {
+  alignLsn,
+  formatLsn,
+  INVALID_LSN,
+  type Lsn,
+  lsn,
+  lsnFromHalves,
+  lsnHigh,
+  lsnLow,
+  parseLsn,
+} from "./src/lsn.ts";
+
+// Errors, grouped by what the caller should do -----------------------------------------------------------------------
+
+export {
+  CorruptionError,
+  type CorruptionPosition,
+  FencedError,
+  LsnCollectedError,
+  LsnNotReachedError,
+  MismatchError,
+  NotFoundError,
+  PostgresError,
+  PreconditionFailedError,
+  ProtocolError,
+  UnavailableError,
+  UnsupportedError,
+  VarveError,
+  type VarveErrorOptions,
+  WalLostError,
+} from "./src/errors.ts";
+
+// The write path's stages: standard web streams, to tee, insert or replace -------------------------------------------
+
+export { type PipelineOptions, runPipeline } from "./src/write/pipeline.ts";
+export {
+  followReplication,
+  openReplication,
+  type ReplicationOptions,
+  type ReplicationPositions,
+} from "./src/write/source/replication.ts";
+export {
+  type Archive,
+  type ArchiveOptions,
+  openArchive,
+  type SegmentDirectory,
+} from "./src/write/source/archive.ts";
+export { type StartPoint, startPointAfter, type WalChunk } from "./src/write/source/wal_source.ts";
+export { decodeWal } from "./src/write/decode.ts";
+export type { EndOfWal, WalAssemblerOptions } from "./src/postgres/wal/assembler.ts";
+export {
+  type CopiedPage,
+  type DatabaseContent,
+  type IngestCounters,
+  type IngestOptions,
+  ingestWal,
+} from "./src/write/ingest.ts";
+export type { ClusterState } from "./src/postgres/effects/cluster_state.ts";
+export type { Modification } from "./src/layer/modification.ts";
+export { type SinkOptions, timelineSink } from "./src/write/sink.ts";
+export { Flusher, type FlusherOptions } from "./src/write/flush.ts";
+export { Follower, type FollowerOptions } from "./src/write/follower.ts";
+export type { FeedbackKind } from "./src/write/feedback.ts";
+
+// The source: where it is, and how the connection does ---------------------------------------------------------------
+
+export {
+  type ConnectionFields,
+  type ConnectionInput,
+  ConnectionOptions,
+  resolveConnection,
+  type SslMode,
+} from "./src/write/source/connection_options.ts";
+export type { RecordedServer } from "./src/write/source/identify.ts";
+export type { BackupProgress } from "./src/write/source/base_backup.ts";
+export type { SourceAccess } from "./src/write/source/session.ts";
+export {
+  type ConnectionStatus,
+  ConnectionStatusWatch,
+  type StatusListener,
+} from "./src/write/source/status.ts";
+export type { DecodedTarEntry, UntarFunction } from "./src/write/source/tar.ts";
+
+// What WAL and pages mean --------------------------------------------------------------------------------------------
+
+export type { RecordBatch } from "./src/postgres/wal/record_batch.ts";
+export type { WalIdentity } from "./src/postgres/wal/page_header.ts";
+export { DecodedRecord } from "./src/postgres/wal/record.ts";
+export { rmgrName } from "./src/postgres/wal/rmgr.ts";
+export { type RecordSums, type StatisticsRow, WalStatistics } from "./src/postgres/wal/statistics.ts";
+export type { ImageCodecs } from "./src/postgres/wal/block_image.ts";
+export { Page } from "./src/postgres/page/page.ts";
+export type { SlruKind } from "./src/postgres/page/slru.ts";
+export {
+  FSM_FORKNUM,
+  INIT_FORKNUM,
+  MAIN_FORKNUM,
+  managerOfPage,
+  maskPage,
+  VISIBILITYMAP_FORKNUM,
+} from "./src/postgres/page/masks.ts";
+export { profileOfMajor } from "./src/postgres/versions/all.ts";
+export type { Major, VersionProfile } from "./src/postgres/versions/profile.ts";
+
+// Ports: what the engine is given, and what each method promises -----------------------------------------------------
+
+export type {
+  CallOptions,
+  Etag,
+  ObjectBody,
+  ObjectContent,
+  ObjectInfo,
+  ObjectStore,
+  PutCondition,
+  PutOptions,
+} from "./src/ports/object_store.ts";
+export type { LocalLayerFile, LocalLayers, LocalLayerWriter } from "./src/ports/local_layers.ts";
+export type { BackupDirectory, BackupDirectoryEntry } from "./src/ports/backup_directory.ts";
+export type { Clock } from "./src/ports/clock.ts";
+export type { EventLevel, EventSink, VarveEvent } from "./src/ports/events.ts";
+export type {
+  CopyControl,
+  CopyReceiver,
+  DriverConnection,
+  DriverRow,
+  DriverTarget,
+  DriverTls,
+  PostgresDriver,
+  ServerError,
+  TransportError,
+} from "./src/ports/postgres_driver.ts";
+export { type BlockCodec, BlockCodecs } from "./src/bytes/block_codec.ts";
+
+// What comes with it, portable as the rest ---------------------------------------------------------------------------
+
+export { systemClock } from "./src/flow/system_clock.ts";
+export { MemoryStore, type MemoryStoreOptions } from "./src/store/memory.ts";
+export { measured, type StoreCall, type StoreOperation, type StoreOutcome } from "./src/store/measured.ts";
+export type { BackoffOptions } from "./src/flow/backoff.ts";
+export { retrying, type RetryingStoreOptions } from "./src/store/retrying.ts";
