@@ -178,7 +178,7 @@ class ReplicationSource {
     if (facts !== null && options.slot !== undefined) {
       await this.#ensureSlot(session, facts, options.slot, signal);
     }
-    const start = this.#startPoint(session, facts);
+    const { start, handOverFrom } = this.#startPoint(session, facts);
     if (facts === null) this.#tli = session.identity.tli;
     else this.#tli = await planTimeline(session, this.#tli, start, facts.inRecovery, signal);
     const timeoutMs = facts?.walSenderTimeoutMs ?? 0;
@@ -194,6 +194,7 @@ class ReplicationSource {
       positions: options.positions,
       tli: this.#tli,
       start,
+      handOverFrom,
       slot: feedback === "neon" ? undefined : options.slot,
       feedback,
       statusIntervalMs: timeoutMs > 0 ? Math.min(intervalMs, timeoutMs / 3) : intervalMs,
@@ -233,17 +234,19 @@ class ReplicationSource {
   }
 
   /** Where to go on: exactly behind what was received, or at first behind the last record. */
-  #startPoint(session: Session, facts: ServerFacts | null): Lsn {
+  #startPoint(session: Session, facts: ServerFacts | null): { start: Lsn; handOverFrom: Lsn } {
     const { lastRecordLsn, expected } = this.#options;
     const segmentSize = facts?.walSegmentSize ?? expected?.walSegmentSize ?? DEFAULT_WAL_SEGMENT_SIZE;
     const first = startPointAfter(lastRecordLsn, segmentSize);
     const { xlogPos, tli } = session.identity;
-    // A server that has written nothing behind a page boundary refuses to start behind the header it has not written.
-    const start = this.#outlet.end ?? (xlogPos < first.normalized ? first.aligned : first.normalized);
+    const handOverFrom = this.#outlet.end ?? first.normalized;
+    // A server that has written nothing behind a page boundary refuses to start behind the header it has yet to write.
+    const isUnwritten = this.#outlet.end === undefined && xlogPos < first.normalized;
+    const start = isUnwritten ? first.aligned : handOverFrom;
     if (facts !== null && xlogPos < start && (this.#tli ?? tli) === tli) {
       throw this.#isBehind(session, facts, start);
     }
-    return start;
+    return { start, handOverFrom };
   }
 
   #isBehind(session: Session, facts: ServerFacts, start: Lsn): VarveError {

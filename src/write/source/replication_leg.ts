@@ -51,6 +51,8 @@ export interface LegOptions {
   /** PostgreSQL's timeline to stream. */
   tli: number;
   start: Lsn;
+  /** What comes before is received, but not handed over: a page header. */
+  handOverFrom: Lsn;
   slot?: string;
   feedback: FeedbackKind;
   statusIntervalMs: number;
@@ -180,11 +182,13 @@ class ReplicationLeg implements CopyReceiver {
   }
 
   #handOver(message: Uint8Array, startLsn: Lsn, serverWalEnd: Lsn, sentAtMs: number): void {
-    const data = new Uint8Array(message.length - XLOG_DATA_HEADER_BYTES);
-    data.set(message.subarray(XLOG_DATA_HEADER_BYTES));
-    this.#received = startLsn + data.length as Lsn;
+    this.#received = startLsn + message.length - XLOG_DATA_HEADER_BYTES as Lsn;
+    const skipped = Math.max(0, this.#options.handOverFrom - startLsn);
+    if (startLsn + skipped >= this.#received) return;
+    const data = new Uint8Array(this.#received - startLsn - skipped);
+    data.set(message.subarray(XLOG_DATA_HEADER_BYTES + skipped));
     const hasRoom = this.#options.outlet.push({
-      startLsn,
+      startLsn: startLsn + skipped as Lsn,
       data,
       tli: this.#options.tli,
       serverWalEnd,
