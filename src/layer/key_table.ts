@@ -61,17 +61,6 @@ export class KeyTable {
       words[at + 3] - space.c || words[at + 4] - space.d || words[at + 5] - block;
   }
 
-  /** As {@linkcode compare}, of two rows. */
-  compareRows(left: number, right: number): number {
-    const { words } = this;
-    const l = left * WORDS;
-    const r = right * WORDS;
-    for (let i = 0; i < WORDS; i++) {
-      if (words[l + i] !== words[r + i]) return words[l + i] - words[r + i];
-    }
-    return 0;
-  }
-
   /** In a sorted table: the number of rows that sort before the key. */
   lowerBound(space: KeySpace, block: number): number {
     let low = 0;

@@ -110,6 +110,34 @@ test("LayerIndex.findBlock() never names a block in vain where the index can tel
   }
 });
 
+test("LayerIndex.blocksInRange() of one key is the blocks that hold it, no more", async () => {
+  for (const length of [20, 80]) {
+    const entries = [3, 4, 9].flatMap((block) =>
+      Array.from({ length: 7 }, (_, version): Entry => (
+        { key: { ...SPACE, block }, lsn: lsn(1000 + version), flags: 1, value: new Uint8Array(length) }
+      ))
+    );
+    const { file } = writeEntries(entries, { kind: "delta", lsnStart: lsn(1000), blockBytes: 150 });
+    const index = await openLayer(memorySource(file), "layer");
+    for (const block of [3, 4, 9]) {
+      const holding: number[] = [];
+      for (let at = 0; at < index.blockCount; at++) {
+        const decoded = index.decodeBlock(
+          file.subarray(index.blockOffset(at), index.blockOffset(at + 1)),
+          at,
+        );
+        const [first, end] = decoded.find(SPACE, block);
+        if (first < end) holding.push(at);
+      }
+      const key = { ...SPACE, block };
+      assert.equal(index.blocksInRange(key, key), {
+        first: holding[0],
+        end: holding[holding.length - 1] + 1,
+      });
+    }
+  }
+});
+
 test("LayerWriter puts a value of megabytes in a block of its own", async () => {
   const random = seededRandom("layer_file long values");
   const lengths = [10, 3 << 20, 20, 700_000, 700_000, 5];
@@ -174,16 +202,15 @@ test("LayerWriter hands out chunks as it goes and keeps no more than one", () =>
 
 test("LayerWriter skips spaces without entries", async () => {
   const writer = new LayerWriter({ kind: "delta", lsnStart: lsn(8) });
-  const spaces = [0, 1, 255, 256, 257].map((c) => ({ ...SPACE, c }));
-  for (const space of spaces) {
-    writer.beginSpace(space);
-    if (space.c === 1 || space.c === 256) writer.addBlock(7, lsn(8), 0, EMPTY, 0, 0);
+  for (const c of [0, 1, 255, 256, 257, 300]) {
+    writer.beginSpace({ ...SPACE, c });
+    if (c === 1 || c === 257) writer.addBlock(7, lsn(8), 0, EMPTY, 0, 0);
   }
   const summary = writer.finish();
-  assert.equal([summary.keyMin.c, summary.keyMax.c, summary.keyMax.block], [1, 256, 7]);
+  assert.equal([summary.keyMin.c, summary.keyMax.c, summary.keyMax.block], [1, 257, 7]);
   const source = memorySource(joined(writer.take()));
   const entries = await scanEntries(source, await openLayer(source, "layer"));
-  assert.equal(entries.map(({ key }) => [key.c, key.block]), [[1, 7], [256, 7]]);
+  assert.equal(entries.map(({ key }) => [key.c, key.block]), [[1, 7], [257, 7]]);
 });
 
 test("LayerWriter refuses what does not ascend or is out of range", () => {
@@ -290,6 +317,26 @@ test("a block that does not shrink is stored as it is, others by the codec", asy
   assert.is(without.decodeBlock(file.subarray(16, index.blockOffset(1)), 0).count, 1);
   const error = assert.raises(() => without.decodeBlock(raw, 1), UnsupportedError);
   assert.match(error.message, "codec 42");
+});
+
+test("a codec that fails or gives another length is damage, with its error as the cause", async () => {
+  const entry: Entry = { key: { ...SPACE, block: 0 }, lsn: lsn(8), flags: 0, value: new Uint8Array(2000) };
+  const { file } = writeEntries([entry], { kind: "delta", lsnStart: lsn(8), codec: DEFLATE });
+  const failure = new Error("bad stream");
+  const lies = [
+    (length: number) => new Uint8Array(length - 1),
+    (length: number) => new Uint8Array(length + 1),
+    () => {
+      throw failure;
+    },
+  ];
+  for (const lie of lies) {
+    const lying = new BlockCodecs([{ ...DEFLATE, decompress: (_, length) => lie(length) }]);
+    const index = await openLayer(memorySource(file), "layer", { codecs: lying });
+    const raw = file.subarray(index.blockOffset(0), index.blockOffset(1));
+    const error = assert.raises(() => index.decodeBlock(raw, 0), CorruptionError);
+    assert.ok(error.cause === undefined || error.cause === failure);
+  }
 });
 
 test("openLayer() takes one range if footer and index fit in the tail, else two", async () => {
