@@ -82,7 +82,10 @@ export interface EffectSink {
   setOrigin(originId: number, remoteLsn: bigint): void;
   dropOrigin(originId: number): void;
 
-  /** A transaction committed (or aborted) at this time: microseconds since 2000-01-01 UTC. Feeds the index of times. */
+  /**
+   * A transaction committed (or aborted) at this time: microseconds since 2000-01-01 UTC, exact below 2^53 (285 years).
+   * Feeds the index of times.
+   */
   transactionEnd(committed: boolean, timestampMicros: number): void;
 
   /** A backup that began at `startLsn` has ended: pages copied by it are consistent from this record on. */

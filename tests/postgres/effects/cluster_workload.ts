@@ -159,8 +159,9 @@ export async function origins(cluster: Cluster, prefix: string): Promise<void> {
       INSERT INTO journal (note) VALUES ('from elsewhere'); CALL subtransactions(3, 2); COMMIT`,
     `BEGIN; SELECT pg_replication_origin_xact_setup('0/BEEF', '2002-03-04 05:06:07Z');
       INSERT INTO journal (note) VALUES ('from elsewhere, prepared'); PREPARE TRANSACTION '${prefix} elsewhere'`,
-    `COMMIT PREPARED '${prefix} elsewhere'`,
     "SELECT pg_replication_origin_session_reset()",
+    `COMMIT PREPARED '${prefix} elsewhere'`,
+    "SELECT pg_switch_wal()",
     `SELECT pg_replication_origin_advance('${prefix} two', 'FFFFFFFF/12345678')`,
     `SELECT pg_replication_origin_advance('${prefix} two', '0/12345678')`,
     `SELECT pg_replication_origin_advance('${prefix} three', '1/0')`,

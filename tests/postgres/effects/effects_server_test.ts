@@ -2,15 +2,13 @@
  * The judge of effects and SLRU redo: a real server of every major does all that the managers without pages do, and
  * what varve replays of its WAL must equal the data directory that the server leaves, byte for byte.
  */
-import { decodeClusterState, encodeClusterState } from "../../../src/postgres/effects/cluster_state.ts";
 import { parseBackupLabel } from "../../../src/postgres/files/backup_label.ts";
 import { parseTablespaceMap } from "../../../src/postgres/files/tablespace_map.ts";
 import { profileOfMajor } from "../../../src/postgres/versions/all.ts";
-import type { VersionProfile } from "../../../src/postgres/versions/profile.ts";
 import { assert, suite } from "../../support/harness.ts";
 import { type Cluster, POSTGRES_MAJORS, type PostgresMajor, startCluster } from "../../support/postgres.ts";
-import { runCommand } from "../../support/processes.ts";
 import { temporaryDirectory } from "../../support/temp.ts";
+import { checkReplica, copyDirectory, SETTINGS } from "./check_replica.ts";
 import {
   databases,
   execute,
@@ -23,29 +21,13 @@ import {
   transactions,
   twoPhase,
 } from "./cluster_workload.ts";
-import { differences, readContents, readControlFile, Replica, slruBytes } from "./replica.ts";
+import { readContents, Replica, slruBytes } from "./replica.ts";
 
 const test = suite("effects/server", { sanitize: false, timeoutMs: 120_000 });
 
 /** More transactions than a segment of pg_xact holds; for one major, because it takes seconds. */
 const TRANSACTIONS_OF_A_SEGMENT = 1_050_000;
 const MAJOR_WITH_MANY_TRANSACTIONS = 18;
-
-/** All WAL is kept, and nothing runs that the test did not ask for. */
-const SETTINGS = {
-  track_commit_timestamp: "on",
-  max_prepared_transactions: 400,
-  full_page_writes: "off",
-  wal_keep_size: "100GB",
-  max_wal_size: "50GB",
-  checkpoint_timeout: "1h",
-  autovacuum: "off",
-};
-
-/** A copy of the data directory, at rest or not: files that vanish meanwhile are not part of it. */
-async function copyDirectory(from: string, to: string): Promise<void> {
-  await runCommand("sh", ["-c", `cp -R "$1" "$2" 2>/dev/null || true`, "cp", from, to]);
-}
 
 /** A backup taken while transactions run, as scripts take it that do not use the replication protocol. */
 async function backUp(cluster: Cluster, to: string): Promise<{ label: string; tablespaceMap: string }> {
@@ -94,64 +76,6 @@ async function runWorkload(
   await twoPhase(cluster, "last");
   await origins(cluster, "last");
   return backup;
-}
-
-/** What pg_control says, but for what only PostgreSQL knows until its last checkpoint tells. */
-function checkCounters(replica: Replica, dataDir: string, profile: VersionProfile): void {
-  const control = readControlFile(dataDir, profile);
-  const checkPoint = control.checkPointCopy;
-  const before = replica.stateBeforeShutdown;
-  assert.is(before.nextXid, checkPoint.nextXid, "nextXid before the shutdown checkpoint");
-  assert.is(before.nextMulti, checkPoint.nextMulti, "nextMulti before the shutdown checkpoint");
-  assert.is(
-    before.nextMultiOffset,
-    checkPoint.nextMultiOffset,
-    "nextMultiOffset before the shutdown checkpoint",
-  );
-  assert.is(
-    before.newestCommitTsXid,
-    checkPoint.newestCommitTsXid,
-    "newestCommitTsXid before the shutdown checkpoint",
-  );
-  assert.is(before.oldestMulti, checkPoint.oldestMulti, "oldestMulti before the shutdown checkpoint");
-  assert.is(before.oldestMultiDB, checkPoint.oldestMultiDB, "oldestMultiDB before the shutdown checkpoint");
-  // The server takes oids from a stock that it logged beforehand.
-  assert.ok(
-    before.nextOid >= checkPoint.nextOid && before.nextOid <= checkPoint.nextOid + 8192,
-    `nextOid ${before.nextOid}`,
-  );
-
-  const stored = decodeClusterState(replica.saved);
-  assert.equal(
-    encodeClusterState(stored),
-    encodeClusterState(replica.state),
-    "the stored value is the state",
-  );
-  const expected = { ...checkPoint, walLevel: control.walLevel };
-  assert.equal(stored.toCheckPoint(), expected);
-  assert.is(stored.checkPointLsn, control.checkPoint);
-  assert.is(stored.checkPointIsShutdown, true);
-  for (
-    const field of [
-      "walLevel",
-      "walLogHints",
-      "maxConnections",
-      "maxWorkerProcesses",
-      "maxWalSenders",
-      "maxPreparedXacts",
-      "maxLocksPerXact",
-      "trackCommitTimestamp",
-      "dataChecksumVersion",
-      "walSegmentSize",
-    ] as const
-  ) assert.is(stored[field], control[field], field);
-}
-
-function checkReplica(replica: Replica, dataDir: string, profile: VersionProfile): void {
-  assert.equal(replica.unknown, []);
-  assert.equal(replica.stale, []);
-  assert.equal(differences(replica.contents(), readContents(dataDir)), []);
-  checkCounters(replica, dataDir, profile);
 }
 
 async function judge(major: PostgresMajor): Promise<void> {

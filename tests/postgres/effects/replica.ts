@@ -11,6 +11,7 @@ import {
   decodeClusterState,
   encodeClusterState,
 } from "../../../src/postgres/effects/cluster_state.ts";
+import { recordStartLsn } from "../../../src/postgres/effects/record_start.ts";
 import type { EffectSink } from "../../../src/postgres/effects/effect_sink.ts";
 import { applyEffects } from "../../../src/postgres/effects/effects.ts";
 import { type ControlFile, parseControlFile } from "../../../src/postgres/files/control_file.ts";
@@ -39,12 +40,15 @@ import {
   slruSegmentPath,
 } from "../../../src/postgres/page/slru.ts";
 import { redoSlruPage } from "../../../src/postgres/redo/slru.ts";
+import { multiXactIdPrecedes, transactionIdPrecedes } from "../../../src/postgres/transaction_id.ts";
 import type { VersionProfile } from "../../../src/postgres/versions/profile.ts";
 import { DecodedRecord } from "../../../src/postgres/wal/record.ts";
 import { RM_XLOG_ID } from "../../../src/postgres/wal/rmgr.ts";
 import { openWalDirectory, readRecords } from "../../support/wal_files.ts";
 
 const BLCKSZ = 8192;
+/** Its end is that of its segment. */
+const XLOG_SWITCH = 0x40;
 
 /** Relative paths of all files and links below a directory, links not followed. */
 function* walk(root: string, folder = ""): Generator<{ path: string; link: boolean }> {
@@ -215,11 +219,12 @@ export class Replica implements EffectSink {
       if (!(error instanceof UnsupportedError)) throw error;
       this.unknown.push(error.message);
     }
-    if (record.rmid === RM_XLOG_ID && record.opInfo <= 0x10 && state.checkPointLsn !== startLsn) {
-      this.unknown.push(`start of checkpoint record: expected ${startLsn}, got ${state.checkPointLsn}`);
+    const isSwitch = record.rmid === RM_XLOG_ID && record.opInfo === XLOG_SWITCH;
+    if (!isSwitch && recordStartLsn(record, state.walSegmentSize) !== startLsn) {
+      this.unknown.push(`start of the record that ends at ${record.endLsn}: ${startLsn}`);
     }
     if (state.needsSave()) this.saved = this.#save();
-    else this.#checkSaved(startLsn);
+    this.#checkSaved(startLsn);
   }
 
   #save(): Uint8Array {
@@ -233,9 +238,10 @@ export class Replica implements EffectSink {
   #checkSaved(lsn: Lsn): void {
     const { nextXid, nextMulti, nextMultiOffset, newestCommitTsXid } = this.state;
     const saved = this.#savedBounds;
-    const behind = saved.nextXid < nextXid || saved.nextMulti < nextMulti ||
-      saved.nextMultiOffset < nextMultiOffset || saved.newestCommitTsXid < newestCommitTsXid;
-    if (behind) this.stale.push(`at ${lsn}: ${JSON.stringify(saved)} is behind`);
+    const behind = saved.nextXid < nextXid || multiXactIdPrecedes(saved.nextMulti, nextMulti) ||
+      multiXactIdPrecedes(saved.nextMultiOffset, nextMultiOffset) ||
+      transactionIdPrecedes(saved.newestCommitTsXid, newestCommitTsXid);
+    if (behind && this.stale.length < 5) this.stale.push(`at ${lsn}: ${JSON.stringify(saved)} is behind`);
   }
 
   /** Everything as the server would leave it in its data directory. */
