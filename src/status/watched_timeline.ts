@@ -129,7 +129,7 @@ export class WatchedTimeline {
 
   #observe(status: ConnectionStatus): void {
     if (status.commitLsn === null) return;
-    this.#lag.observe(this.#clock.now(), status.commitLsn, this.parts.timeline.lastRecordLsn);
+    this.#lag.observe(status.latestConnectionUpdate, status.commitLsn, this.parts.timeline.lastRecordLsn);
   }
 
   #fail(error: unknown): void {
