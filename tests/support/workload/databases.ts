@@ -39,7 +39,11 @@ export const moveDatabase: Block = async (session) => {
   );
   if (found === undefined) return createDatabase(session);
   const target = found.spcname === "pg_default" ? await ensureTablespace(session) : "pg_default";
-  await session.run(`ALTER DATABASE ${found.datname} SET TABLESPACE ${target}`);
+  await session.run(`ALTER DATABASE ${found.datname} SET TABLESPACE ${target}`).catch(async (error) => {
+    // A server killed while it moved the database leaves files behind that stand in the way of another try.
+    if ((error as { code?: string }).code !== "55000") throw error;
+    await session.run(`DROP DATABASE ${found.datname}`);
+  });
 };
 
 /** A table in a tablespace of its own, moved back and forth. */

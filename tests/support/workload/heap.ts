@@ -13,7 +13,8 @@ export const prepareHeap: Block = async (session) => {
       branch int NOT NULL, balance bigint NOT NULL DEFAULT 0, filler text
     ) WITH (fillfactor = 70);
     CREATE INDEX IF NOT EXISTS accounts_branch ON ${SHARED}.accounts (branch);
-    INSERT INTO ${SHARED}.accounts (branch, filler) SELECT i % 20, md5(i::text) FROM generate_series(1, ${INITIAL_ROWS}) i;
+    INSERT INTO ${SHARED}.accounts (branch, filler) SELECT i % 20, md5(i::text) FROM generate_series(1, ${INITIAL_ROWS}) i
+      WHERE NOT EXISTS (SELECT FROM ${SHARED}.accounts);
   `);
 };
 

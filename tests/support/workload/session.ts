@@ -36,6 +36,8 @@ export class Session {
   readonly index: number;
   #main: Sql;
   #other: Sql;
+  /** How the server was found to be gone, until {@linkcode reconnect}. */
+  #lost: unknown;
 
   constructor(cluster: Cluster, database: string, index: number, random: SeededRandom) {
     this.cluster = cluster;
@@ -60,12 +62,23 @@ export class Session {
 
   /** Runs statements as one simple query. Several of them are one transaction unless they say otherwise. */
   run(query: string): Promise<Rows> {
-    return runOn(this.#main, query);
+    return this.#runOn(this.#main, query);
   }
 
   /** The same on the second connection. */
   runOther(query: string): Promise<Rows> {
-    return runOn(this.#other, query);
+    return this.#runOn(this.#other, query);
+  }
+
+  async #runOn(connection: Sql, query: string): Promise<Rows> {
+    // A query sent by a client that has just lost its connection may never settle.
+    if (this.#lost !== undefined) throw this.#lost;
+    try {
+      return [...await connection.unsafe(query).simple()];
+    } catch (error) {
+      if (isOutage(error)) this.#lost = error;
+      throw error;
+    }
   }
 
   /** Loads rows in the text form of `COPY`, from a file beside the server. */
@@ -95,6 +108,7 @@ export class Session {
     void this.#other.end({ timeout: 0 });
     this.#main = this.#open();
     this.#other = this.#open();
+    this.#lost = undefined;
     const answers = Promise.all([this.run("SELECT 1"), this.runOther("SELECT 1")]).then(
       () => true,
       () => false,
@@ -111,6 +125,22 @@ export class Session {
   }
 }
 
-async function runOn(connection: Sql, query: string): Promise<Rows> {
-  return [...await connection.unsafe(query).simple()];
+/** The server is starting, stopping or gone. */
+const OUTAGES = new Set([
+  "57P01",
+  "57P02",
+  "57P03",
+  "08006",
+  "CONNECTION_CLOSED",
+  "CONNECTION_ENDED",
+  "CONNECTION_DESTROYED",
+  "CONNECT_TIMEOUT",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+]);
+
+/** Whether an error says that the server is not there, rather than that it refused something. */
+export function isOutage(error: unknown): boolean {
+  return OUTAGES.has((error as { code?: string }).code ?? "");
 }
