@@ -4,7 +4,10 @@
  * @module
  */
 import type { Lsn } from "../../../src/lsn.ts";
+import { ClusterState } from "../../../src/postgres/effects/cluster_state.ts";
 import type { EffectSink } from "../../../src/postgres/effects/effect_sink.ts";
+import { applyEffects } from "../../../src/postgres/effects/effects.ts";
+import { pg18 } from "../../../src/postgres/versions/pg18.ts";
 import type { VersionProfile } from "../../../src/postgres/versions/profile.ts";
 import { DecodedRecord } from "../../../src/postgres/wal/record.ts";
 
@@ -90,4 +93,15 @@ export class RecordingSink {
     this.bytes.push(value);
     return `<${value.length} bytes>`;
   }
+}
+
+/** Applies one record and returns what the sink was told. */
+export function effectsOf(
+  parts: RecordParts,
+  profile: VersionProfile = pg18,
+  state = new ClusterState(),
+): string[] {
+  const recorder = new RecordingSink();
+  applyEffects(makeRecord(profile, parts), state, recorder.sink);
+  return recorder.calls;
 }
