@@ -49,8 +49,8 @@ export type TimelineState = "attached" | "following" | "ended" | "fenced" | "fai
 
 /** Bytes of a page, `BLCKSZ`. */
 const BLOCK_SIZE = 8192;
-/** How old a logical size may be: adding up many thousands of relations takes milliseconds. */
-const LOGICAL_SIZE_AGE_MS = 1000;
+/** How old a logical size may be, in times that it took to add it up: so it takes a twentieth of the time at most. */
+const LOGICAL_SIZE_AGE = 20;
 
 /** See the module's description. */
 export class WatchedTimeline {
@@ -62,7 +62,7 @@ export class WatchedTimeline {
   readonly #unsubscribe: () => void;
   #state: TimelineState;
   #failure: unknown;
-  #logicalSize: { bytes: number; lsn: Lsn; atMs: number } | undefined;
+  #logicalSize: { bytes: number; lsn: Lsn; goodUntilMs: number } | undefined;
 
   constructor(parts: TimelineParts, clock: Clock, source: string | null = null) {
     this.parts = parts;
@@ -106,19 +106,18 @@ export class WatchedTimeline {
 
   /**
    * Bytes of the main forks of all relations in all databases, now; null for one who only reads, who does not know them
-   * without reading layers. At most a second old.
+   * without reading layers. With very many relations it may be some tenths of a second old.
    */
   get logicalSizeBytes(): number | null {
     const { follower, timeline } = this.parts;
     if (follower === undefined) return null;
-    const atMs = this.#clock.monotonicMs();
+    const startedMs = this.#clock.monotonicMs();
     const lsn = timeline.lastRecordLsn;
     const known = this.#logicalSize;
-    if (known !== undefined && (known.lsn === lsn || atMs - known.atMs < LOGICAL_SIZE_AGE_MS)) {
-      return known.bytes;
-    }
+    if (known !== undefined && (known.lsn === lsn || startedMs < known.goodUntilMs)) return known.bytes;
     const bytes = mainForkBlocks(timeline) * BLOCK_SIZE;
-    this.#logicalSize = { bytes, lsn, atMs };
+    const endedMs = this.#clock.monotonicMs();
+    this.#logicalSize = { bytes, lsn, goodUntilMs: endedMs + (endedMs - startedMs) * LOGICAL_SIZE_AGE };
     return bytes;
   }
 
