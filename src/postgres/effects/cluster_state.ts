@@ -101,6 +101,8 @@ export class ClusterState implements ClusterParameters {
 
   /** The counters as last stored. */
   #saved: CounterBounds = { nextXid: 0, nextMulti: 0, nextMultiOffset: 0, newestCommitTsXid: 0 };
+  /** The xid that advanceNextXid() was last given, or invalid when the next one may have gone back since. */
+  #lastXid = InvalidTransactionId;
   /** Just after a shutdown checkpoint: store the counters as they are. */
   #exact = true;
 
@@ -175,6 +177,9 @@ export class ClusterState implements ClusterParameters {
 
   /** `AdvanceNextFullTransactionIdPastXid`: every xid in a record is below the next one. */
   advanceNextXid(xid: number): void {
+    // Most records have the xid of the one before: nothing to compute then.
+    if (xid === this.#lastXid) return;
+    this.#lastXid = xid;
     const next = xidOfFullTransactionId(this.nextXid);
     if (transactionIdPrecedes(xid, next)) return;
     const advanced = transactionIdAdvance(xid);
@@ -320,6 +325,7 @@ export class ClusterState implements ClusterParameters {
     this.nextMulti = checkPoint.nextMulti;
     this.nextMultiOffset = checkPoint.nextMultiOffset;
     this.#exact = true;
+    this.#lastXid = InvalidTransactionId;
     this.changed = true;
     this.#set("nextOid", checkPoint.nextOid);
     this.#set("oldestXid", checkPoint.oldestXid);
