@@ -7,6 +7,7 @@
  * @module
  */
 import type { Lsn } from "../lsn.ts";
+import { endsChain } from "./key.ts";
 
 /** See the module's description. */
 export class ValueChain {
@@ -29,6 +30,28 @@ export class ValueChain {
     this.offsets.push(offset);
     this.lengths.push(length);
     this.holes.push(hole);
+  }
+
+  /**
+   * Adds the values of several chains, newest first and each LSN once, until one that ends the chain; returns whether
+   * one did.
+   */
+  pushMerged(parts: readonly ValueChain[]): boolean {
+    const next = parts.map(() => 0);
+    for (;;) {
+      let newest = -1;
+      for (let part = 0; part < parts.length; part++) {
+        const lsn = parts[part].lsns[next[part]];
+        if (lsn !== undefined && (newest < 0 || lsn > parts[newest].lsns[next[newest]])) newest = part;
+      }
+      if (newest < 0) return false;
+      const { lsns, flags, buffers, offsets, lengths, holes } = parts[newest];
+      const index = next[newest]++;
+      const oldest = this.oldestLsn();
+      if (oldest !== undefined && lsns[index] >= oldest) continue;
+      this.push(lsns[index], flags[index], buffers[index], offsets[index], lengths[index], holes[index]);
+      if (endsChain(flags[index])) return true;
+    }
   }
 
   /** LSN of the oldest value collected so far, or undefined. */

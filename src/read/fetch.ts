@@ -81,10 +81,35 @@ export class LayerFetcher {
     signal?: AbortSignal,
   ): Promise<void> {
     this.counters.reads++;
+    // Visits of one LSN range in several layers come one after the other and are merged; mostly there is one.
+    let visits: LayerVisit[] = [];
     for (const visit of layers.search(space, block, lsn)) {
-      this.counters.layersVisited++;
-      if (await this.#collectFrom(visit, space, block, chain, signal)) return;
+      if (!visit.merge && visits.length > 0) {
+        if (await this.#collectFromAll(visits, space, block, chain, signal)) return;
+        visits = [];
+      }
+      visits.push(visit);
     }
+    if (visits.length > 0) await this.#collectFromAll(visits, space, block, chain, signal);
+  }
+
+  /** Visits the layers that share an LSN range; returns whether the chain ended. */
+  async #collectFromAll(
+    visits: readonly LayerVisit[],
+    space: KeySpace,
+    block: number,
+    chain: ValueChain,
+    signal?: AbortSignal,
+  ): Promise<boolean> {
+    this.counters.layersVisited += visits.length;
+    if (visits.length === 1) return await this.#collectFrom(visits[0], space, block, chain, signal);
+    const parts: ValueChain[] = [];
+    for (const visit of visits) {
+      const part = new ValueChain();
+      await this.#collectFrom(visit, space, block, part, signal);
+      parts.push(part);
+    }
+    return chain.pushMerged(parts);
   }
 
   /** The newest value of every key of a family at an LSN, in key order. */

@@ -46,6 +46,8 @@ export const DEFAULT_FLUSH_INTERVAL_MS = 10 * 60 * 1000;
 
 /** See the module's description. */
 export class Flusher {
+  /** Told what ended the loop, unless it was stopped: nothing that comes in can become durable any more. */
+  onFailure?: (error: unknown) => void;
   readonly #options: FlusherOptions;
   readonly #stopped = new AbortController();
   #failure: { error: unknown } | undefined;
@@ -92,7 +94,9 @@ export class Flusher {
       if (timeline.freeze()) this.kick();
     };
     freeze();
-    if (lsn > timeline.lastRecordLsn) timeline.waitForRecord(lsn, this.#stopped.signal).then(freeze, () => {});
+    if (lsn > timeline.lastRecordLsn) {
+      timeline.waitForRecord(lsn, this.#stopped.signal).then(freeze, () => {});
+    }
   }
 
   /** Freezes the open layer and resolves when everything taken in is durable. */
@@ -124,6 +128,7 @@ export class Flusher {
       timeline.fail(error);
       this.#announce();
       if (!this.#stopped.signal.aborted) {
+        this.onFailure?.(error);
         events?.({ level: "error", topic: "flush.failed", message: "Flushing has ended", error });
       }
     }

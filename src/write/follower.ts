@@ -79,6 +79,8 @@ export class Follower {
   async #run(): Promise<void> {
     const { timeline, state, flusher, events } = this.#options;
     const end = this.#end.signal;
+    // Also when no WAL comes that would notice.
+    flusher.onFailure = (error) => this.#abort.abort(error);
     flusher.start();
     try {
       const { stream, startLsn } = this.#options.openSource(this.#abort.signal);
