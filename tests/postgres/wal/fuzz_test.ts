@@ -127,7 +127,8 @@ test("every truncation point: all records before it, none after it, no error", (
 });
 
 test("every truncation point, zeros behind it: WAL ends after the last whole record", () => {
-  const window = windowAt(0, 3);
+  const pages = Array.from({ length: sample.bytes.length / XLOG_BLCKSZ - 2 }, (_, page) => windowAt(page, 3));
+  const window = pages.reduce((best, other) => other.records.length > best.records.length ? other : best);
   const { records, startLsn } = window;
   const full = window.bytes.slice();
   for (let at = full.length - 1; at > 0; at--) {
@@ -141,7 +142,7 @@ test("every truncation point, zeros behind it: WAL ends after the last whole rec
     const cut = records[count - 1]?.endLsn - startLsn;
     if (cut > at && full.subarray(at, cut).some((byte) => byte !== 0)) assert.unreachable(`${at}: too many`);
   }
-  assert.ok(records.length > 20);
+  assert.ok(records.length > 100);
 });
 
 const INTERESTING = [
