@@ -199,35 +199,45 @@ function collect({ url, env = {} }: ConnectionInput): Map<string, string> {
   return values;
 }
 
-/** Takes a URL apart. No message here repeats the URL: it may hold a password. */
+/** `scheme://user:password@host:port/database?query`, all but the scheme optional; the host may be an IPv6 one. */
+const URL_FORM =
+  /^postgres(?:ql)?:\/\/(?:([^:@/?#]*)(?::([^/?#]*))?@)?(?:\[([^\]]*)\]|([^:/?#]*))(?::(\d*))?(?:\/([^?#]*))?(?:\?([^#]*))?$/;
+
+/**
+ * Takes a URL apart: by hand, because the URL class takes no user without a host, as libpq does. No message here repeats
+ * the URL: it may hold a password.
+ */
 function parseUrl(text: string): Map<string, string> {
   if (!/^postgres(ql)?:\/\//.test(text)) {
     throw new TypeError(`Cannot use the source URL: expected it to start with "postgres://"`);
   }
-  let url: URL;
+  const [, user, password, address, name, port, dbname, query] = URL_FORM.exec(text) ?? malformed();
   const values = new Map<string, string>();
-  try {
-    url = new URL(text);
-    const parts = {
-      user: url.username,
-      password: url.password,
-      host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
-      port: url.port,
-      dbname: url.pathname.slice(1),
-    };
-    for (const [name, value] of Object.entries(parts)) {
-      if (value !== "") values.set(name, decodeURIComponent(value));
-    }
-  } catch {
-    throw new TypeError(
-      `Cannot use the source URL: expected the form "postgres://user:password@host:port/database?name=value", ` +
-        `with special characters percent-encoded`,
-    );
+  for (const [key, value] of Object.entries({ user, password, host: address ?? name, port, dbname })) {
+    if (value !== undefined && value !== "") values.set(key, decoded(value));
   }
-  for (const [name, value] of url.searchParams) {
-    if (value !== "") values.set(name, value);
+  for (const pair of (query ?? "").split("&")) {
+    if (pair === "") continue;
+    const at = pair.indexOf("=");
+    if (at < 1) malformed();
+    if (at + 1 < pair.length) values.set(decoded(pair.slice(0, at)), decoded(pair.slice(at + 1)));
   }
   return values;
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return malformed();
+  }
+}
+
+function malformed(): never {
+  throw new TypeError(
+    `Cannot use the source URL: expected the form "postgres://user:password@host:port/database?name=value", ` +
+      `with special characters percent-encoded`,
+  );
 }
 
 function checked(

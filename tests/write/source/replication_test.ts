@@ -199,10 +199,9 @@ for (const major of [14, 18] as const) {
   test(`followReplication() lets PostgreSQL ${major} shut down fast as soon as its WAL is durable`, async () => {
     await using cluster = await startCluster({ major, settings: SETTINGS });
     const wanted: Lsn[] = [];
-    let durable: Lsn | undefined;
     const options = await optionsFor(cluster, { onFlushWanted: (position) => void wanted.push(position) });
-    const { lastRecordLsn } = options;
-    options.positions = { processed: () => options.received.end, durable: () => durable ?? lastRecordLsn };
+    const acknowledged = { durable: options.lastRecordLsn };
+    options.positions = { processed: () => options.received.end, durable: () => acknowledged.durable };
     await writeWal(cluster, 5);
     const ended = receiveUntil(openReplication(options), Infinity as Lsn, options.received);
     const isCaughtUp = () => options.status.current.caughtUp;
@@ -214,7 +213,7 @@ for (const major of [14, 18] as const) {
     const asked = options.status.current.latestConnectionUpdate;
     await waitFor(() => options.status.current.latestConnectionUpdate > asked + 300, { what: "it asks on" });
     assert.equal(wanted, [options.received.end], "once, for all that there is");
-    durable = options.received.end;
+    acknowledged.durable = options.received.end;
     const toldMs = performance.now();
     await stopping;
     await ended; // closes, does not fail
