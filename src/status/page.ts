@@ -9,7 +9,7 @@
 import { SCRIPT } from "./page_script.ts";
 
 const STYLE = `
-:root { color-scheme: light dark; --line: #8884; --soft: #8888; --good: #1a9e5c; --bad: #d5493a; --busy: #c98a12;
+:root { color-scheme: light dark; --line: #8884; --soft: light-dark(#666, #a5a5a5); --good: #15803d; --bad: #c0392b; --busy: #96690a;
   --a: #3b82c4; --b: #8e6bbf; }
 * { box-sizing: border-box; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 0 auto; padding: 1.2rem; }
@@ -17,7 +17,7 @@ header { display: flex; gap: .8rem; align-items: baseline; flex-wrap: wrap; }
 h1 { font-size: 1.5rem; margin: 0; letter-spacing: .02em; }
 h2 { font-size: 1.05rem; margin: 0 0 .6rem; }
 .soft { color: var(--soft); }
-.badge { padding: .1rem .6rem; border-radius: 1rem; color: #fff; background: var(--soft); font-size: .85rem; }
+.badge { padding: .1rem .6rem; border-radius: 1rem; color: #fff; background: #666; font-size: .85rem; }
 .good { background: var(--good); } .bad { background: var(--bad); } .busy { background: var(--busy); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 1rem; margin-top: 1rem; }
 section { border: 1px solid var(--line); border-radius: .6rem; padding: .9rem 1rem; min-width: 0; }
@@ -27,7 +27,7 @@ dt { color: var(--soft); } dd { margin: 0; text-align: right; overflow-wrap: any
   font-variant-numeric: tabular-nums; }
 .bar { height: .5rem; border-radius: .3rem; background: var(--line); overflow: hidden; margin: .5rem 0; }
 .bar > i { display: block; height: 100%; background: var(--a); }
-svg { width: 100%; height: 4rem; display: block; }
+svg { width: 100%; height: 6rem; display: block; margin-bottom: .5rem; color: var(--a); }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: normal; color: var(--soft); } td, th { padding: .1rem .6rem .1rem 0; }
 td.n, th.n { text-align: right; } .scroll { overflow-x: auto; }

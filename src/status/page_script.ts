@@ -64,15 +64,17 @@ function speedCard(status) {
   const now = Date.parse(status.time);
   if (before !== null && now > before.now) {
     speeds.push(Math.max(0, sum - before.sum) / ((now - before.now) / 1000));
-    if (speeds.length > 120) speeds.shift();
+    if (speeds.length > 61) speeds.shift();
   }
   before = { sum, now };
   const max = Math.max(1, ...speeds);
-  const points = speeds.map((speed, i) => (i === 0 ? "M" : "L") + i * 5 + " " + (78 - speed / max * 74).toFixed(1));
-  const path = make("path", { d: points.join(" ") || "M0 78", fill: "none", stroke: "currentColor", "stroke-width": "1.5" });
+  // Two minutes, now at the right.
+  const left = 600 - (speeds.length - 1) * 10;
+  const points = speeds.map((speed, i) => (i === 0 ? "M" : "L") + (left + i * 10) + " " + (78 - speed / max * 74).toFixed(1));
+  const path = make("path", { d: points.join(" "), fill: "none", stroke: "currentColor", "stroke-width": "2", "vector-effect": "non-scaling-stroke" });
   return card("WAL taken in", false,
     make("svg", { viewBox: "0 0 600 80", preserveAspectRatio: "none", "aria-hidden": "true" }, path),
-    facts([["now", bytes(speeds.at(-1) ?? 0) + "/s"], ["in all", bytes(sum)]]));
+    facts([["last 2 s", bytes(speeds.at(-1) ?? 0) + "/s"], ["in all", bytes(sum)]]));
 }
 function timelineCard(t) {
   const start = position(t.startLsn), last = position(t.lastRecordLsn), durable = position(t.remoteConsistentLsn);
