@@ -22,6 +22,9 @@ import { errorResponse, type ErrorSnapshot } from "./error_body.ts";
 import { PAGE, pagePolicy } from "./page.ts";
 import { snapshotLayers, snapshotTimeline } from "./snapshot.ts";
 
+export { StatusBoard, type StatusBoardOptions } from "./board.ts";
+export type { TimelineParts } from "./watched_timeline.ts";
+
 /** Metrics that can be written down: `VarveMetrics`, or any registry of prom-client's kind. */
 export interface MetricsText {
   readonly contentType: string;
