@@ -26,7 +26,7 @@ export class CopyQueue implements CopyReceiver {
   #bytes = 0;
   #isPaused = false;
   #failure: { error: unknown } | undefined;
-  #waiting: PromiseWithResolvers<CopyEvent> | undefined;
+  #waiting: { resolve: (event: CopyEvent) => void; reject: (error: unknown) => void } | undefined;
   #control: CopyControl | undefined;
 
   /** The command has been started. */
@@ -38,8 +38,7 @@ export class CopyQueue implements CopyReceiver {
   next(): Promise<CopyEvent> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure.error);
     if (this.#head < this.#events.length) return Promise.resolve(this.#take());
-    this.#waiting = Promise.withResolvers();
-    return this.#waiting.promise;
+    return new Promise((resolve, reject) => this.#waiting = { resolve, reject });
   }
 
   row(row: DriverRow): void {

@@ -83,7 +83,9 @@ export function runLeg(options: LegOptions): Promise<LegEnd> {
 
 class ReplicationLeg implements CopyReceiver {
   readonly #options: LegOptions;
-  readonly #result = Promise.withResolvers<LegEnd>();
+  readonly #result: Promise<LegEnd>;
+  #resolve!: (end: LegEnd) => void;
+  #reject!: (error: unknown) => void;
   /** Ends the status timer. */
   readonly #over = new AbortController();
   #copy: CopyControl | undefined;
@@ -102,6 +104,7 @@ class ReplicationLeg implements CopyReceiver {
 
   constructor(options: LegOptions) {
     this.#options = options;
+    this.#result = new Promise((resolve, reject) => [this.#resolve, this.#reject] = [resolve, reject]);
     this.#received = options.start;
     this.#lastHeardMs = options.clock.monotonicMs();
   }
@@ -119,7 +122,7 @@ class ReplicationLeg implements CopyReceiver {
       const command = `START_REPLICATION ${named}PHYSICAL ${formatLsn(start)}${timeline}`;
       this.#copy = session.copy(command, `stream WAL at ${formatLsn(start)}`, this);
       this.#sendStatusFromTimer();
-      return await this.#result.promise;
+      return await this.#result;
     } finally {
       this.#isOver = true;
       this.#over.abort();
@@ -144,7 +147,7 @@ class ReplicationLeg implements CopyReceiver {
   }
 
   done(error: unknown): void {
-    if (this.#options.session.copyCompleted && error !== null) this.#result.resolve({ kind: "shutdown" });
+    if (this.#options.session.copyCompleted && error !== null) this.#resolve({ kind: "shutdown" });
     else if (error !== null) this.#fail(error);
     else this.#endOfTimeline();
   }
@@ -275,12 +278,12 @@ class ReplicationLeg implements CopyReceiver {
         ),
       );
     } else {
-      this.#result.resolve({ kind: "timeline", tli, start });
+      this.#resolve({ kind: "timeline", tli, start });
     }
   }
 
   #fail(error: unknown): void {
     this.#isOver = true;
-    this.#result.reject(error);
+    this.#reject(error);
   }
 }
