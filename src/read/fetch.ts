@@ -12,21 +12,14 @@ import { getU32 } from "../bytes/little_endian.ts";
 import { CorruptionError } from "../errors.ts";
 import { SingleFlight } from "../flow/single_flight.ts";
 import type { Lsn } from "../lsn.ts";
-import {
-  endsChain,
-  type Key,
-  type KeySpace,
-  VALUE_DROPPED,
-  VALUE_FULL_PAGE_IMAGE,
-  VALUE_KIND_MASK,
-} from "../layer/key.ts";
+import { endsChain, type Key, type KeySpace, VALUE_FULL_PAGE_IMAGE, VALUE_KIND_MASK } from "../layer/key.ts";
 import type { DecodedBlock } from "../layer/layer_block.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import type { LayerMap } from "../layer/layer_map.ts";
 import type { LayerVisit } from "../layer/layer_search.ts";
 import { type LayerIndex, openLayer, readExactly } from "../layer/layer_reader.ts";
 import type { SpaceTable } from "../layer/space_table.ts";
-import type { ValueChain } from "../layer/value_chain.ts";
+import { ValueChain } from "../layer/value_chain.ts";
 import type { TimelineView } from "../timeline/timeline.ts";
 import { ByteLru } from "./block_cache.ts";
 import type { LayerFiles } from "./layer_files.ts";
@@ -242,5 +235,5 @@ function pushEntry(chain: ValueChain, block: DecodedBlock, entry: number): boole
     length -= 4;
   }
   chain.push(lsn, flags, block.bytes, offset, length, hole);
-  return endsChain(flags) || (flags & VALUE_KIND_MASK) === VALUE_DROPPED;
+  return endsChain(flags);
 }

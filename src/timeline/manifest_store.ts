@@ -122,7 +122,7 @@ export class ManifestWriter {
       if (error instanceof FencedError) this.#fenced = true;
       else if (error instanceof UnavailableError) await this.#adoptOwnLostCommit(next, signal);
       else throw error;
-      if (this.#current.manifest !== next) throw error;
+      if (this.#current.manifest.commitId !== next.commitId) throw error;
     }
     return next;
   }

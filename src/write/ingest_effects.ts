@@ -174,12 +174,16 @@ export class IngestEffects implements EffectSink {
     this.#touch(space, block, VALUE_RECORD);
   }
 
-  touchSlruPage(kind: SlruKind, pageno: number): void {
+  touchSlruPage(kind: SlruKind, pageno: number, cut?: Uint8Array): void {
     const space = this.#slruSpace(kind, pageno);
     const block = pageno % SLRU_PAGES_PER_SEGMENT;
     const isNew = block >= this.#timeline.sizes.get(space);
     if (isNew) this.growTo(space, block + 1);
-    this.#touch(space, block, isNew ? VALUE_RECORD | VALUE_FROM_ZERO : VALUE_RECORD);
+    const flags = isNew ? VALUE_RECORD | VALUE_FROM_ZERO : VALUE_RECORD;
+    if (cut === undefined) this.#touch(space, block, flags);
+    else if (!this.#builder.hasSince(this.#firstEntry, space, block)) {
+      this.#builder.addMade(space, block, this.#lsn, flags, cut);
+    }
   }
 
   zeroSlruPage(kind: SlruKind, pageno: number): void {
