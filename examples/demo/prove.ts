@@ -35,7 +35,7 @@ export async function proveMoment(reader: TimelineReader, moment: Moment, today:
   const proof: Proof = { equal: new Map(), differences: [], changedSince: 0, readMs: [] };
   for (const page of moment.pages) {
     const manager = managerOfPage(Page.from(page.bytes.slice()), page.block);
-    const theirs = masked(page.bytes, page, manager);
+    const theirs = maskedPage(page.bytes, page.block, manager);
     const started = performance.now();
     const ours = await readMasked(reader, page, manager, moment.lsn);
     proof.readMs.push(performance.now() - started);
@@ -57,21 +57,22 @@ async function readMasked(
 ): Promise<Uint8Array | undefined> {
   try {
     const bytes = await reader.getPage(relation, MAIN_FORKNUM, block, lsn);
-    return masked(bytes, { block }, manager);
+    return maskedPage(bytes, block, manager);
   } catch (error) {
     if (error instanceof NotFoundError) return undefined;
     throw error;
   }
 }
 
-function masked(bytes: Uint8Array, { block }: { block: number }, manager: number): Uint8Array {
+/** A copy without what may differ between a primary and redo. */
+export function maskedPage(bytes: Uint8Array, block: number, manager: number): Uint8Array {
   const page = Page.from(bytes.slice());
   maskPage(page, manager, MAIN_FORKNUM, block);
   return page.u8;
 }
 
 /** Index of the first byte that differs, -1 if none does. */
-function firstDifference(left: Uint8Array | undefined, right: Uint8Array): number {
+export function firstDifference(left: Uint8Array | undefined, right: Uint8Array): number {
   if (left === undefined) return 0;
   for (let index = 0; index < right.length; index++) if (left[index] !== right[index]) return index;
   return -1;
