@@ -191,7 +191,7 @@ function restoreAll(dataDir: string, major: number, startLsn: Lsn): number[] {
     assert.equal(page.u8, onDisk.u8, `${path} block ${block}`);
     compared++;
   }
-  assert.ok(compared > 10, `${compared} pages compared with their files`);
+  assert.ok(compared > 20, `${compared} pages compared with their files`);
   return counts;
 }
 
@@ -206,8 +206,6 @@ function readPage(path: string, block: number): Page | undefined {
 const SQL = `
   CREATE TABLE t (id int PRIMARY KEY, v text);
   INSERT INTO t SELECT i, repeat(md5((i % 50)::text), 3) FROM generate_series(1, 4000) i;
-  CHECKPOINT;
-  UPDATE t SET v = 'y' || v WHERE id % 7 = 0;
   CHECKPOINT;
   DELETE FROM t WHERE id % 130 = 0`;
 
@@ -225,7 +223,7 @@ test("images of real servers: not compressed, and compressed with pglz by both l
       await cluster.stop();
       const counts = restoreAll(cluster.dataDir, major, redoLsn);
       const method = compression === "on" ? IMAGE_PGLZ : IMAGE_NOT_COMPRESSED;
-      assert.ok(counts[method] > 30, `${major}: ${counts}`);
+      assert.ok(counts[method] > 25, `${major}: ${counts}`);
     }
   }
 });
@@ -274,7 +272,7 @@ debianTest(async () => {
       await debian!.run("pg_ctl", ["-D", dataDir, "-m", "fast", "stop"], options);
     }
     const counts = restoreAll(dataDir, 15, redoLsn);
-    assert.ok(counts[method] > 30, `${compression}: ${counts}`);
+    assert.ok(counts[method] > 25, `${compression}: ${counts}`);
   }
 });
 
