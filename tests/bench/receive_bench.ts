@@ -18,7 +18,7 @@ const RUNS = 3;
 
 /** Prints MiB/s of both and their ratio. */
 export async function receiveBench(megabytes = 400): Promise<void> {
-  const programs = debianPostgres(15);
+  const programs = await debianPostgres(15);
   if (programs === undefined) {
     return console.log("receive: skipped, needs Debian's postgresql-15 for pg_receivewal");
   }
