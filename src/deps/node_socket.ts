@@ -10,12 +10,6 @@ import net from "node:net";
 import tls from "node:tls";
 import type { DriverTarget, DriverTls, TransportError } from "../ports/postgres_driver.ts";
 
-/** An open socket, ready for PostgreSQL's start-up message. */
-export interface OpenSocket {
-  socket: net.Socket;
-  encrypted: boolean;
-}
-
 /** `SSLRequest`: length 8, code 1234.5679. */
 const SSL_REQUEST = new Uint8Array([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
 const SERVER_ACCEPTS = 0x53; // S
@@ -37,7 +31,10 @@ export function transportError(
  *
  * Rejects with a TransportError, or with the signal's reason; the socket is destroyed then.
  */
-export async function openNodeSocket(target: DriverTarget, signal: AbortSignal): Promise<OpenSocket> {
+export async function openNodeSocket(
+  target: DriverTarget,
+  signal: AbortSignal,
+): Promise<{ socket: net.Socket; encrypted: boolean }> {
   signal.throwIfAborted();
   const path = target.host.startsWith("/") ? `${target.host}/.s.PGSQL.${target.port}` : undefined;
   const socket = path === undefined ? net.connect(target.port, target.host) : net.connect(path);

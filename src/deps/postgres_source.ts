@@ -14,6 +14,7 @@
  *
  * @module
  */
+import process from "node:process";
 import type {
   CopyControl,
   CopyReceiver,
@@ -24,11 +25,32 @@ import type {
   ServerError,
 } from "../ports/postgres_driver.ts";
 import { createTarDecoder } from "./modern_tar.ts";
-import { openNodeSocket, type OpenSocket, transportError } from "./node_socket.ts";
+import { openNodeSocket, transportError } from "./node_socket.ts";
 import { postgres } from "./postgres.ts";
 import { ServerMessageTap } from "./server_message_tap.ts";
 
-/** Opens a socket that behaves like `node:net`'s. */
+/** What is used of a socket like `node:net`'s, here and by postgres.js. */
+export interface SourceSocket {
+  on(event: "data", listener: (bytes: Uint8Array) => void): unknown;
+  on(event: "close" | "drain", listener: () => void): unknown;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  removeListener(event: string, listener: (...values: never[]) => void): unknown;
+  removeAllListeners(event?: string): unknown;
+  write(bytes: Uint8Array, done?: (error?: Error | null) => void): boolean;
+  pause(): unknown;
+  resume(): unknown;
+  end(bytes: Uint8Array): unknown;
+  destroy(): unknown;
+  readonly destroyed: boolean;
+}
+
+/** A socket on which PostgreSQL's start-up message can be sent. */
+export interface OpenSocket {
+  socket: SourceSocket;
+  encrypted: boolean;
+}
+
+/** Opens a socket; rejects with a TransportError or the signal's reason. */
 export type OpenSocketFunction = (target: DriverTarget, signal: AbortSignal) => Promise<OpenSocket>;
 
 /** A query of postgres.js, with what its declarations do not show. */
@@ -77,7 +99,7 @@ export const postgresSource: { driver: PostgresDriver; untar: typeof createTarDe
 class PostgresJsConnection implements DriverConnection {
   readonly encrypted: boolean;
   readonly #sql: ReturnType<typeof postgres>;
-  readonly #socket: OpenSocket["socket"];
+  readonly #socket: SourceSocket;
   readonly #tap = new ServerMessageTap();
   readonly #closed: Promise<void>;
   #closing: Promise<void> | undefined;
@@ -116,8 +138,7 @@ class PostgresJsConnection implements DriverConnection {
         return socket;
       },
     };
-    // Its declarations know neither `pass` nor lists of ports.
-    this.#sql = postgres(options as unknown as Parameters<typeof postgres>[0]);
+    this.#sql = createClient(options);
   }
 
   get serverError(): ServerError | null {
@@ -191,10 +212,26 @@ class PostgresJsConnection implements DriverConnection {
   }
 }
 
+/**
+ * Makes a client that takes nothing from the environment. All is given in the options but one thing, for which there is
+ * no neutral value: a role that the server must have.
+ */
+function createClient(options: object): ReturnType<typeof postgres> {
+  const name = "PGTARGETSESSIONATTRS";
+  const hidden = process.env[name];
+  if (hidden !== undefined) delete process.env[name];
+  try {
+    // Its declarations know neither `pass` nor lists of ports.
+    return postgres(options as unknown as Parameters<typeof postgres>[0]);
+  } finally {
+    if (hidden !== undefined) process.env[name] = hidden;
+  }
+}
+
 /** One command that copies: one stream, or with PostgreSQL 14's base backups several, one after the other. */
 class PostgresJsCopy implements CopyControl {
   readonly #receiver: CopyReceiver;
-  readonly #socket: OpenSocket["socket"];
+  readonly #socket: SourceSocket;
   readonly #waiting: InnerStream[] = [];
   #stream: InnerStream | undefined;
   #paused = false;
@@ -204,7 +241,7 @@ class PostgresJsCopy implements CopyControl {
   #completed = false;
   #isDone = false;
 
-  constructor(receiver: CopyReceiver, socket: OpenSocket["socket"]) {
+  constructor(receiver: CopyReceiver, socket: SourceSocket) {
     this.#receiver = receiver;
     this.#socket = socket;
   }

@@ -300,6 +300,27 @@ test("WAL streams over TLS as it does without", async () => {
   await compareWithSegments(cluster, received, 16 * 1024 * 1024);
 });
 
+test("the driver takes nothing from the environment: what counts is given to it", async () => {
+  await using cluster = await startCluster({ major: 15, auth: "scram" });
+  const access = await accessTo(cluster);
+  const variables = {
+    PGTARGETSESSIONATTRS: "any",
+    PGHOST: "nowhere.invalid",
+    PGPASSWORD: "bogus",
+    PGSSL: "require",
+  };
+  const before = Object.keys(variables).map((name) => [name, Deno.env.get(name)] as const);
+  try {
+    for (const [name, value] of Object.entries(variables)) Deno.env.set(name, value);
+    assert.is((await identify(access)).tli, 1);
+    assert.is(Deno.env.get("PGTARGETSESSIONATTRS"), "any", "and leaves it as it is");
+  } finally {
+    for (const [name, value] of before) {
+      value === undefined ? Deno.env.delete(name) : Deno.env.set(name, value);
+    }
+  }
+});
+
 test("a major that is not supported is refused by its name", async () => {
   await using cluster = await startCluster({ major: 18 });
   const access = await accessTo(cluster);
