@@ -9,10 +9,8 @@ import {
 import { readServerFacts } from "../../../src/write/source/identify.ts";
 import { openSession } from "../../../src/write/source/session.ts";
 import { ConnectionStatusWatch } from "../../../src/write/source/status.ts";
-import type { WalChunk } from "../../../src/write/source/wal_source.ts";
 import { assert, suite } from "../../support/harness.ts";
 import { type Cluster, POSTGRES_MAJORS, startCluster } from "../../support/postgres.ts";
-import { seededRandom } from "../../support/random.ts";
 import { waitFor } from "../../support/wait.ts";
 import {
   accessTo,
@@ -259,47 +257,6 @@ test("openReplication() begins behind padding and page header, and where nothing
   const unaligned = openReplication({ ...options, lastRecordLsn: lsn(end.xlogPos + 40 + 3) }).getReader();
   assert.is((await unaligned.read()).value!.startLsn, end.xlogPos + 48);
   await unaligned.cancel();
-});
-
-test("openReplication() and followReplication() leave no connection after an abort at any moment", async () => {
-  const random = seededRandom("write/source/replication abort");
-  await using cluster = await startCluster({ major: 18, settings: SETTINGS });
-  await writeWal(cluster, 20);
-  const options = await optionsFor(cluster);
-  let live = 0;
-  for (let round = 0; round < 60; round++) {
-    const abort = new AbortController();
-    const reason = new Error(`abort ${round}`);
-    const open = round % 2 === 0 ? openReplication : followReplication;
-    const stream: ReadableStream<WalChunk> = open({
-      ...options,
-      lastRecordLsn: lsn(0x1000000 + 40),
-      slot: round % 3 === 0 ? "varve" : undefined,
-      onConnections: (change) => void (live += change),
-      signal: abort.signal,
-    });
-    const reader = stream.getReader();
-    const moment = random.int(0, 25);
-    const timer = setTimeout(() => abort.abort(reason), moment);
-    if (round % 5 === 4) {
-      await reader.read().catch(() => {});
-      clearTimeout(timer);
-      await reader.cancel("enough").catch((error) => assert.is(error, reason)); // aborted before
-    } else {
-      let thrown: unknown;
-      try {
-        while (!(await reader.read()).done);
-      } catch (error) {
-        thrown = error;
-      }
-      assert.is(thrown, reason, `round ${round}, ${moment} ms`);
-    }
-  }
-  await waitFor(() => live === 0, { what: "the gauge is back at zero" });
-  await waitFor(async () => await walSenders(cluster) === 0, { what: "no walsender is left" });
-  const already = new AbortController();
-  already.abort(new Error("before"));
-  await assert.rejects(openReplication({ ...options, signal: already.signal }).getReader().read(), "before");
 });
 
 test("followReplication() streams on where a password is refused for a while", async () => {
