@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { NotFoundError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { BLCKSZ, LP_DEAD, LP_NORMAL, LP_REDIRECT, Page } from "../postgres/page/page.ts";
 import { attachReader } from "../varve.ts";
@@ -56,11 +57,21 @@ async function runPage(values: PageValues, context: VerbContext): Promise<number
   cleanup.defer(() => attached.close());
   const lsn = values.at === "latest" ? attached.timeline.lastRecordLsn : values.at;
   const fork = FORKS.indexOf(values.fork);
-  const bytes = await attached.reader.getPage(values.rel, fork, values.block, lsn);
+  const bytes = await attached.reader.getPage(values.rel, fork, values.block, lsn).catch(adviseOnNotFound);
   if (format === "raw") await terminal.write(bytes);
   else if (format === "hex") await terminal.write(hexDump(bytes));
   else await terminal.write(jsonDocument(describePage(values, lsn, bytes)));
   return EXIT_OK;
+}
+
+/** The reader does not know where its caller got the numbers from. */
+function adviseOnNotFound(error: unknown): never {
+  if (!(error instanceof NotFoundError) || error.hint !== undefined) throw error;
+  throw new NotFoundError(error.message, {
+    hint:
+      "pg_relation_filepath() tells a relation's numbers in the database that it is in; a rewrite changes them, and " +
+      "each LSN knows those of its time.",
+  });
 }
 
 const LINE_BYTES = 16;

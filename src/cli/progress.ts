@@ -84,17 +84,19 @@ export class BytesProgress {
   }
 }
 
-/** `512 MiB of 1.20 GiB, 42%, 85.0 MB/s, 12 s left`. */
+/** `512 MiB of 1.20 GiB, 42%, 85.0 MB/s, 12 s left`; without a total that is beyond what is done, `512 MiB, 85.0 MB/s`. */
 export function bytesLine(
   done: number,
   total: number,
   bytesPerSecond: number | null,
   secondsLeft: number | null,
 ): string {
-  const parts = [`${formatBytes(done)} of ${formatBytes(Math.max(done, total))}`];
-  if (total > 0) parts.push(`${Math.min(100, Math.floor(done / total * 100))}%`);
+  const isKnown = total > done;
+  const parts = isKnown
+    ? [`${formatBytes(done)} of ${formatBytes(total)}`, `${Math.floor(done / total * 100)}%`]
+    : [formatBytes(done)];
   if (bytesPerSecond !== null) parts.push(formatRate(bytesPerSecond));
-  if (secondsLeft !== null) parts.push(`${formatDuration(secondsLeft * 1000)} left`);
+  if (isKnown && secondsLeft !== null) parts.push(`${formatDuration(secondsLeft * 1000)} left`);
   return parts.join(", ");
 }
 
