@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { VarveError } from "../errors.ts";
+import { CorruptionError, NotFoundError, VarveError } from "../errors.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventLevel, EventSink, VarveEvent } from "../ports/events.ts";
 import { redact } from "../status/redact.ts";
@@ -56,7 +56,7 @@ export class Reporter {
 
   /** Why a verb has failed: message, causes, what to do. */
   failure(error: unknown): void {
-    const { terminal, clock } = this.#options;
+    const { terminal, clock, level } = this.#options;
     const message = messageOf(error);
     const causes = causesOf(error);
     const hint = hintOf(error);
@@ -78,6 +78,7 @@ export class Reporter {
     terminal.line(`${terminal.styled("red", "varve:")} ${message}`);
     for (const cause of causes) terminal.line(`  cause: ${cause}`);
     if (hint !== undefined) terminal.line(`  hint:  ${hint}`);
+    if (level === "debug") terminal.line(redact((error as Error | null)?.stack ?? ""));
   }
 
   #writeJson({ level, topic, message, fields, error }: VarveEvent): void {
@@ -114,8 +115,18 @@ function messageOf(error: unknown): string {
 
 function hintOf(error: unknown): string | undefined {
   const hint = error instanceof VarveError ? error.hint : undefined;
-  return hint === undefined ? undefined : redact(hint);
+  if (hint !== undefined) return redact(hint);
+  return GENERAL_HINTS.find(([errorClass]) => error instanceof errorClass)?.[1];
 }
+
+/** For errors that come without advice of their own. */
+const GENERAL_HINTS: readonly (readonly [typeof CorruptionError | typeof NotFoundError, string])[] = [
+  [
+    CorruptionError,
+    "What is damaged was not used. Put the file or object in place from another copy, then try again.",
+  ],
+  [NotFoundError, "Check what was named; it may be gone, or somewhere else."],
+];
 
 /** Messages of the causes, outermost first, without those that the messages before have repeated. */
 function causesOf(error: unknown): string[] {

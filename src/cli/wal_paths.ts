@@ -38,6 +38,7 @@ export async function findWal(paths: readonly string[], from?: Lsn): Promise<Wal
     const isDirectory = await stat(path).then((stats) => stats.isDirectory(), (error) => {
       throw new NotFoundError(`Cannot read WAL from ${path}: ${error.code ?? error.message}`, {
         cause: error,
+        hint: "Check the path, and that it may be read.",
       });
     });
     const directory = segmentDirectory(isDirectory ? path : dirname(path));

@@ -56,6 +56,7 @@ async function runWaldump(
   if (start !== undefined && end !== undefined && end < start) {
     throw new UsageError(
       `Cannot show WAL from ${formatLsn(start)} to ${formatLsn(end)}: it ends before it starts`,
+      "Give --end an LSN behind --start.",
     );
   }
   const reader = await RecordReader.open(paths, start, end);

@@ -225,6 +225,7 @@ test("varve follow ends with 4 when another writer takes the timeline over", asy
 test("varve waldump counts and lists as pg_waldump does", async () => {
   const wal = `${cluster.dataDir}/pg_wal`;
   await cluster.exec("SELECT pg_switch_wal()");
+  await cluster.exec("CHECKPOINT");
   const [{ name, lsn: text }] = await cluster.exec(
     `SELECT pg_walfile_name('${snapshots[2].lsn}') AS name, pg_current_wal_insert_lsn()::text AS lsn`,
   );
