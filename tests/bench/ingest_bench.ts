@@ -65,11 +65,13 @@ export async function ingestBench(transactions = 400_000): Promise<void> {
   const ratios: number[] = [];
   for (let run = 0; run < RUNS; run++) {
     const recovery = await timeRecovery(corpus);
-    line("PostgreSQL crash recovery (elapsed)", recovery.elapsedSeconds);
+    line("PostgreSQL crash recovery (fsync off)", recovery.elapsedSeconds);
     const memory = watchMemory();
-    const ingest = await timeIngest(corpus, true);
+    const ingest = await timeIngest(corpus, false);
     const peak = memory.stop();
-    line("varve ingest to flushed layers (fsync)", ingest.seconds);
+    line("varve ingest to flushed layers (fsync off)", ingest.seconds);
+    const synced = await timeIngest(corpus, true);
+    line("varve ingest to flushed layers (fsync on)", synced.seconds);
     console.log(
       `  layers ${(ingest.layerBytes / MIB).toFixed(0)} MiB, peak memory ${(peak / MIB).toFixed(0)} MiB`,
     );
