@@ -14,6 +14,7 @@ import type { Page } from "../page/page.ts";
 import type { DecodedRecord } from "../wal/record.ts";
 import {
   RM_BTREE_ID,
+  RM_GIN_ID,
   RM_HASH_ID,
   RM_HEAP2_ID,
   RM_HEAP_ID,
@@ -23,6 +24,7 @@ import {
   rmgrName,
 } from "../wal/rmgr.ts";
 import { redoBtree } from "./btree/btree.ts";
+import { redoGin } from "./gin/gin.ts";
 import { redoHash } from "./hash/hash.ts";
 import { redoHeap, redoHeap2 } from "./heap/heap.ts";
 import { redoSequence } from "./sequence.ts";
@@ -63,6 +65,7 @@ REGISTRY[RM_HEAP2_ID] = redoHeap2;
 REGISTRY[RM_HEAP_ID] = redoHeap;
 REGISTRY[RM_BTREE_ID] = redoBtree;
 REGISTRY[RM_HASH_ID] = redoHash;
+REGISTRY[RM_GIN_ID] = redoGin;
 REGISTRY[RM_SEQ_ID] = redoSequence;
 
 /** Replays one record on one page of a relation. See {@linkcode RedoFunction}. */
