@@ -72,7 +72,10 @@ export class LsnNotReachedError extends VarveError {
     super(
       "LSN_NOT_REACHED",
       `Cannot read at LSN ${formatLsn(requested)}: the timeline has reached ${formatLsn(reached)}`,
-      { hint: "Wait until the follower has caught up, or ask for an LSN at or before the last record.", ...options },
+      {
+        hint: "Wait until the follower has caught up, or ask for an LSN at or before the last record.",
+        ...options,
+      },
     );
     this.requested = requested;
     this.reached = reached;
@@ -166,7 +169,8 @@ export class WalLostError extends VarveError {
   override name = "WalLostError";
   constructor(message: string, options: VarveErrorOptions = {}) {
     super("WAL_LOST", message, {
-      hint: "Follow under a new timeline name (a new base backup), with a replication slot that keeps WAL until it is stored.",
+      hint:
+        "Follow under a new timeline name (a new base backup), with a replication slot that keeps WAL until it is stored.",
       ...options,
     });
   }

@@ -65,7 +65,9 @@ export function lsnLow(value: Lsn): number {
  */
 export function parseLsn(text: string): Lsn {
   const match = /^([0-9a-fA-F]{1,8})\/([0-9a-fA-F]{1,8})$/.exec(text.trim());
-  if (match === null) throw new SyntaxError(`Cannot parse LSN "${text}": expected the form "X/Y" in hexadecimal`);
+  if (match === null) {
+    throw new SyntaxError(`Cannot parse LSN "${text}": expected the form "X/Y" in hexadecimal`);
+  }
   return lsnFromHalves(parseInt(match[1], 16), parseInt(match[2], 16));
 }
 

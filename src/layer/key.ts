@@ -62,7 +62,8 @@ export interface Key extends KeySpace {
 
 /** Negative, 0 or positive as `left` sorts before, with or after `right`. */
 export function compareSpaces(left: KeySpace, right: KeySpace): number {
-  return left.family - right.family || left.a - right.a || left.b - right.b || left.c - right.c || left.d - right.d;
+  return left.family - right.family || left.a - right.a || left.b - right.b || left.c - right.c ||
+    left.d - right.d;
 }
 
 export function compareKeys(left: Key, right: Key): number {
@@ -92,7 +93,8 @@ export function decodeKey(bytes: Uint8Array, offset: number): Key {
 }
 
 export function getU32BE(bytes: Uint8Array, offset: number): number {
-  return ((bytes[offset] << 24) | (bytes[offset + 1] << 16) | (bytes[offset + 2] << 8) | bytes[offset + 3]) >>> 0;
+  return ((bytes[offset] << 24) | (bytes[offset + 1] << 16) | (bytes[offset + 2] << 8) |
+    bytes[offset + 3]) >>> 0;
 }
 
 export function setU32BE(bytes: Uint8Array, offset: number, value: number): void {

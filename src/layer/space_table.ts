@@ -36,7 +36,10 @@ export class SpaceTable {
     for (;;) {
       const id = this.#slots[slot] - 1;
       if (id < 0) return NO_SPACE;
-      if (this.#c[id] === c && this.#d[id] === d && this.#b[id] === b && this.#a[id] === a && this.#family[id] === family) return id;
+      if (
+        this.#c[id] === c && this.#d[id] === d && this.#b[id] === b && this.#a[id] === a &&
+        this.#family[id] === family
+      ) return id;
       slot = (slot + 1) & mask;
     }
   }
@@ -81,7 +84,8 @@ export class SpaceTable {
 
   /** Negative, 0 or positive as the spaces sort on disk. */
   compare(left: number, right: number): number {
-    return this.#family[left] - this.#family[right] || this.#a[left] - this.#a[right] || this.#b[left] - this.#b[right] ||
+    return this.#family[left] - this.#family[right] || this.#a[left] - this.#a[right] ||
+      this.#b[left] - this.#b[right] ||
       this.#c[left] - this.#c[right] || this.#d[left] - this.#d[right];
   }
 
@@ -118,7 +122,8 @@ export class SpaceTable {
 }
 
 function hash(family: number, a: number, b: number, c: number, d: number): number {
-  let value = Math.imul(c, 0x9e3779b1) ^ Math.imul(b, 0x85ebca77) ^ Math.imul(a, 0xc2b2ae3d) ^ (family << 8) ^ d;
+  let value = Math.imul(c, 0x9e3779b1) ^ Math.imul(b, 0x85ebca77) ^ Math.imul(a, 0xc2b2ae3d) ^ (family << 8) ^
+    d;
   value ^= value >>> 15;
   value = Math.imul(value, 0x2c1b3c6d);
   return value ^ (value >>> 13);

@@ -12,7 +12,7 @@ import {
   NotFoundError,
   PreconditionFailedError,
   UnavailableError,
-  VarveError,
+  type VarveError,
 } from "../errors.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Etag, ObjectStore } from "../ports/object_store.ts";

@@ -47,9 +47,9 @@ export class Timeline {
   readonly facts: ClusterFacts;
   readonly startLsn: Lsn;
   /** Interned key spaces; shared by all memory layers. */
-  readonly spaces = new SpaceTable();
+  readonly spaces: SpaceTable = new SpaceTable();
   /** Current sizes; complete only for a writer. */
-  readonly sizes = new SizeTable();
+  readonly sizes: SizeTable = new SizeTable();
   /** The end of the base backup: reads are right from here on. */
   consistentLsn: Lsn;
 

@@ -94,7 +94,7 @@ export class ClusterState implements ClusterParameters {
   preInitializedOffsetsPage = -1;
 
   /** Positions of replication origins by id. Not part of the stored value: whoever resumes fills it from theirs. */
-  readonly origins = new Map<number, bigint>();
+  readonly origins: Map<number, bigint> = new Map();
 
   /** Something other than the rounded counters changed since the last {@linkcode ClusterState.markSaved}. */
   changed = true;

@@ -73,7 +73,9 @@ export class Page {
 
   /** A page over a copy of `bytes`, which must be exactly 8192 long. */
   static from(bytes: Uint8Array): Page {
-    if (bytes.length !== BLCKSZ) throw new RangeError(`Cannot make a page: expected ${BLCKSZ} bytes, got ${bytes.length}`);
+    if (bytes.length !== BLCKSZ) {
+      throw new RangeError(`Cannot make a page: expected ${BLCKSZ} bytes, got ${bytes.length}`);
+    }
     const page = new Page();
     page.u8.set(bytes);
     return page;
@@ -177,14 +179,22 @@ export class Page {
    */
   checkedItem(offnum: number, minLength = 0): number {
     if (offnum < FirstOffsetNumber || offnum > this.maxOffsetNumber()) {
-      throw new CorruptionError(`Cannot find line pointer ${offnum} on the page`, { expected: `1..${this.maxOffsetNumber()}`, got: offnum });
+      throw new CorruptionError(`Cannot find line pointer ${offnum} on the page`, {
+        expected: `1..${this.maxOffsetNumber()}`,
+        got: offnum,
+      });
     }
     const word = this.u32[5 + offnum];
     const off = word & 0x7fff;
     const length = word >>> 17;
-    if (((word >>> 15) & 3) !== LP_NORMAL || length < minLength || off < SizeOfPageHeaderData || off + length > BLCKSZ) {
+    if (
+      ((word >>> 15) & 3) !== LP_NORMAL || length < minLength || off < SizeOfPageHeaderData ||
+      off + length > BLCKSZ
+    ) {
       throw new CorruptionError(
-        `Cannot use line pointer ${offnum}: flags ${(word >>> 15) & 3}, offset ${off}, length ${length} (at least ${minLength} needed)`,
+        `Cannot use line pointer ${offnum}: flags ${
+          (word >>> 15) & 3
+        }, offset ${off}, length ${length} (at least ${minLength} needed)`,
       );
     }
     return off;
@@ -200,8 +210,13 @@ export class Page {
   /** Refuses a header whose pointers are out of order, as `PageAddItem` and its kin do before they move bytes. */
   checkPointers(): void {
     const { lower, upper, special } = this;
-    if (lower < SizeOfPageHeaderData || lower > upper || upper > special || special > BLCKSZ || (special & 7) !== 0) {
-      throw new CorruptionError(`Cannot edit a page with bad pointers: lower ${lower}, upper ${upper}, special ${special}`);
+    if (
+      lower < SizeOfPageHeaderData || lower > upper || upper > special || special > BLCKSZ ||
+      (special & 7) !== 0
+    ) {
+      throw new CorruptionError(
+        `Cannot edit a page with bad pointers: lower ${lower}, upper ${upper}, special ${special}`,
+      );
     }
   }
 }

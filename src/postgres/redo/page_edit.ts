@@ -55,7 +55,9 @@ export function pageAddItem(
   overwrite: boolean,
 ): number {
   if (sourceOffset < 0 || size < 0 || sourceOffset + size > source.length) {
-    throw new CorruptionError(`Cannot add an item: ${size} bytes at ${sourceOffset} of a source of ${source.length}`);
+    throw new CorruptionError(
+      `Cannot add an item: ${size} bytes at ${sourceOffset} of a source of ${source.length}`,
+    );
   }
   const upper = pageReserveItem(page, size, offnum, overwrite);
   copyBytes(page.u8, upper, source, sourceOffset, size);
@@ -67,7 +69,10 @@ export function pageReserveItem(page: Page, size: number, offnum: number, overwr
   page.checkPointers();
   const limit = page.maxOffsetNumber() + 1;
   if (offnum < FirstOffsetNumber || offnum > limit) {
-    throw new CorruptionError("Cannot add an item beyond the first unused line pointer", { expected: `1..${limit}`, got: offnum });
+    throw new CorruptionError("Cannot add an item beyond the first unused line pointer", {
+      expected: `1..${limit}`,
+      got: offnum,
+    });
   }
   let lower = page.lower;
   const shuffle = offnum < limit && !overwrite;
@@ -77,7 +82,9 @@ export function pageReserveItem(page: Page, size: number, offnum: number, overwr
   }
   const upper = page.upper - MAXALIGN(size);
   if (lower > upper) {
-    throw new CorruptionError(`Cannot add an item of ${size} bytes: page has ${page.upper - page.lower} free`);
+    throw new CorruptionError(
+      `Cannot add an item of ${size} bytes: page has ${page.upper - page.lower} free`,
+    );
   }
   // Line pointer n is u32[5 + n].
   if (shuffle) page.u32.copyWithin(6 + offnum, 5 + offnum, 5 + limit);
@@ -88,7 +95,13 @@ export function pageReserveItem(page: Page, size: number, offnum: number, overwr
 }
 
 /** Copies bytes; a loop for short runs, where `set` on a subarray costs more than it moves. */
-export function copyBytes(target: Uint8Array, targetOffset: number, source: Uint8Array, sourceOffset: number, length: number): void {
+export function copyBytes(
+  target: Uint8Array,
+  targetOffset: number,
+  source: Uint8Array,
+  sourceOffset: number,
+  length: number,
+): void {
   if (length < 32) {
     for (let index = 0; index < length; index++) target[targetOffset + index] = source[sourceOffset + index];
   } else {
@@ -127,7 +140,9 @@ function checkedStorage(page: Page, offnum: number): number {
   const off = word & 0x7fff;
   const aligned = MAXALIGN(word >>> 17);
   if (off < page.upper || off + aligned > page.special || (off & 7) !== 0) {
-    throw new CorruptionError(`Cannot compact a page: line pointer ${offnum} has offset ${off} and length ${word >>> 17}`);
+    throw new CorruptionError(
+      `Cannot compact a page: line pointer ${offnum} has offset ${off} and length ${word >>> 17}`,
+    );
   }
   return aligned;
 }
@@ -156,7 +171,9 @@ export function pageRepairFragmentation(page: Page): void {
   if (nstorage === 0) page.upper = page.special;
   else {
     if (totalLength > page.special - page.lower) {
-      throw new CorruptionError(`Cannot compact a page: items take ${totalLength} bytes of ${page.special - page.lower}`);
+      throw new CorruptionError(
+        `Cannot compact a page: items take ${totalLength} bytes of ${page.special - page.lower}`,
+      );
     }
     compactifyTuples(page, nstorage);
   }
@@ -205,7 +222,9 @@ function shiftTuples(page: Page, offset: number, shift: number, nline: number): 
   page.upper += shift;
   for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
     const word = page.u32[5 + offnum];
-    if (word >>> 17 !== 0 && (word & 0x7fff) <= offset) page.u32[5 + offnum] = ((word & ~0x7fff) | ((word & 0x7fff) + shift)) >>> 0;
+    if (word >>> 17 !== 0 && (word & 0x7fff) <= offset) {
+      page.u32[5 + offnum] = ((word & ~0x7fff) | ((word & 0x7fff) + shift)) >>> 0;
+    }
   }
 }
 
@@ -237,7 +256,11 @@ export function pageIndexTupleDeleteNoCompact(page: Page, offnum: number): void 
  *
  * @param offnums Offset numbers in ascending order, `count` of them.
  */
-export function pageIndexMultiDelete(page: Page, offnums: ArrayLike<number>, count: number = offnums.length): void {
+export function pageIndexMultiDelete(
+  page: Page,
+  offnums: ArrayLike<number>,
+  count: number = offnums.length,
+): void {
   page.checkPointers();
   // PostgreSQL takes this path for up to two items; the result differs from compaction when tuples are out of order.
   if (count <= 2) {
@@ -257,9 +280,15 @@ export function pageIndexMultiDelete(page: Page, offnums: ArrayLike<number>, cou
     totalLength += aligned;
     itemIndexes[kept++] = offnum;
   }
-  if (next !== count) throw new CorruptionError(`Cannot delete index tuples: offset number ${offnums[next]} is out of order or range`);
+  if (next !== count) {
+    throw new CorruptionError(
+      `Cannot delete index tuples: offset number ${offnums[next]} is out of order or range`,
+    );
+  }
   if (totalLength > page.special - page.lower) {
-    throw new CorruptionError(`Cannot compact a page: items take ${totalLength} bytes of ${page.special - page.lower}`);
+    throw new CorruptionError(
+      `Cannot compact a page: items take ${totalLength} bytes of ${page.special - page.lower}`,
+    );
   }
   // Line pointers close up first; after that, item n of the kept ones has line pointer n + 1.
   for (let index = 0; index < kept; index++) {
@@ -283,7 +312,9 @@ export function pageIndexTupleOverwrite(
   const oldSize = MAXALIGN(page.itemLength(offnum));
   const alignedNewSize = MAXALIGN(newSize);
   if (sourceOffset < 0 || newSize < 0 || sourceOffset + newSize > source.length) {
-    throw new CorruptionError(`Cannot overwrite an item: ${newSize} bytes at ${sourceOffset} of a source of ${source.length}`);
+    throw new CorruptionError(
+      `Cannot overwrite an item: ${newSize} bytes at ${sourceOffset} of a source of ${source.length}`,
+    );
   }
   if (alignedNewSize > oldSize + (page.upper - page.lower)) {
     throw new CorruptionError(`Cannot overwrite index tuple ${offnum}: ${newSize} bytes do not fit`);

@@ -74,22 +74,22 @@ export class DecodedRecord {
   mainLength = 0;
 
   blockCount = 0;
-  readonly blockId = new Uint8Array(MAX_BLOCKS);
-  readonly blockSpc = new Uint32Array(MAX_BLOCKS);
-  readonly blockDb = new Uint32Array(MAX_BLOCKS);
-  readonly blockRel = new Uint32Array(MAX_BLOCKS);
-  readonly blockFork = new Uint8Array(MAX_BLOCKS);
-  readonly blockNumber = new Uint32Array(MAX_BLOCKS);
+  readonly blockId: Uint8Array = new Uint8Array(MAX_BLOCKS);
+  readonly blockSpc: Uint32Array = new Uint32Array(MAX_BLOCKS);
+  readonly blockDb: Uint32Array = new Uint32Array(MAX_BLOCKS);
+  readonly blockRel: Uint32Array = new Uint32Array(MAX_BLOCKS);
+  readonly blockFork: Uint8Array = new Uint8Array(MAX_BLOCKS);
+  readonly blockNumber: Uint32Array = new Uint32Array(MAX_BLOCKS);
   /** `BKPBLOCK_*` bits, fork included. */
-  readonly blockFlags = new Uint8Array(MAX_BLOCKS);
-  readonly dataOffset = new Int32Array(MAX_BLOCKS);
-  readonly dataLength = new Int32Array(MAX_BLOCKS);
+  readonly blockFlags: Uint8Array = new Uint8Array(MAX_BLOCKS);
+  readonly dataOffset: Int32Array = new Int32Array(MAX_BLOCKS);
+  readonly dataLength: Int32Array = new Int32Array(MAX_BLOCKS);
   /** Image bytes; length 0 when the block has no image. */
-  readonly imageOffset = new Int32Array(MAX_BLOCKS);
-  readonly imageLength = new Int32Array(MAX_BLOCKS);
-  readonly imageInfo = new Uint8Array(MAX_BLOCKS);
-  readonly holeOffset = new Uint16Array(MAX_BLOCKS);
-  readonly holeLength = new Uint16Array(MAX_BLOCKS);
+  readonly imageOffset: Int32Array = new Int32Array(MAX_BLOCKS);
+  readonly imageLength: Int32Array = new Int32Array(MAX_BLOCKS);
+  readonly imageInfo: Uint8Array = new Uint8Array(MAX_BLOCKS);
+  readonly holeOffset: Uint16Array = new Uint16Array(MAX_BLOCKS);
+  readonly holeLength: Uint16Array = new Uint16Array(MAX_BLOCKS);
 
   constructor(profile: VersionProfile) {
     this.profile = profile;
@@ -185,7 +185,9 @@ export class DecodedRecord {
         offset += 5;
       } else this.#fail(`unknown block id ${id}`, offset);
     }
-    if (end - offset !== promised) this.#fail(`headers promise ${promised} bytes, ${end - offset} follow`, offset);
+    if (end - offset !== promised) {
+      this.#fail(`headers promise ${promised} bytes, ${end - offset} follow`, offset);
+    }
     for (let index = 0; index < this.blockCount; index++) {
       this.imageOffset[index] = offset;
       offset += this.imageLength[index];
@@ -208,7 +210,11 @@ export class DecodedRecord {
     }
     offset += 4;
     if ((flags & BKPBLOCK_HAS_IMAGE) !== 0) offset = this.#decodeImageHeader(bytes, offset, end, index);
-    else this.imageLength[index] = this.imageInfo[index] = this.holeOffset[index] = this.holeLength[index] = 0;
+    else {this.imageLength[index] =
+        this.imageInfo[index] =
+        this.holeOffset[index] =
+        this.holeLength[index] =
+          0;}
     if ((flags & BKPBLOCK_SAME_REL) === 0) {
       if (offset + 16 > end) this.#fail("block reference is cut off", offset);
       this.blockSpc[index] = getU32(bytes, offset);
@@ -244,7 +250,10 @@ export class DecodedRecord {
       ? holeOffset === 0 || holeLength <= 0 || imageLength === BLCKSZ || holeOffset + holeLength > BLCKSZ
       : holeOffset !== 0 || (compressed ? imageLength >= BLCKSZ : imageLength !== BLCKSZ);
     if (badHole || imageLength === 0) {
-      this.#fail(`image of ${imageLength} bytes with hole ${holeOffset}+${holeLength} and flags ${info} is impossible`, offset);
+      this.#fail(
+        `image of ${imageLength} bytes with hole ${holeOffset}+${holeLength} and flags ${info} is impossible`,
+        offset,
+      );
     }
     this.imageLength[index] = imageLength;
     this.imageInfo[index] = info;
