@@ -54,17 +54,29 @@ const RECORD_HEADER_SIZE = 24;
  * @returns A signed 32-bit number, for comparison with an Int32Array's element.
  */
 export function walRecordCrc(bytes: Uint8Array, words: Int32Array, start: number, length: number): number {
-  const t = TABLES;
   const end = start + length;
-  let crc = updateWords(-1, words, (start + RECORD_HEADER_SIZE) >> 2, end >> 2);
-  // What updateWords() left: less than 16 bytes.
-  for (let at = end - ((length - RECORD_HEADER_SIZE) & 15); at < end; at++) {
-    crc = t[(crc ^ bytes[at]) & 0xff] ^ (crc >>> 8);
-  }
-  crc = updateWords(crc, words, start >> 2, (start + 16) >> 2);
-  const last = words[(start + 16) >> 2] ^ crc;
-  return ~(t[768 + (last & 0xff)] ^ t[512 + (last >>> 8 & 0xff)] ^ t[256 + (last >>> 16 & 0xff)] ^
-    t[last >>> 24]);
+  const crc = updateTail(
+    updateWords(-1, words, (start + RECORD_HEADER_SIZE) >> 2, end >> 2),
+    bytes,
+    words,
+    start,
+    end,
+  );
+  return ~updateWord(updateWords(crc, words, start >> 2, (start + 16) >> 2) ^ words[(start + 16) >> 2]);
+}
+
+/** Takes in what {@linkcode updateWords} left of a record's body: less than 16 bytes. */
+function updateTail(crc: number, bytes: Uint8Array, words: Int32Array, start: number, end: number): number {
+  let word = (start + RECORD_HEADER_SIZE >> 2) + (end - start - RECORD_HEADER_SIZE >> 4 << 2);
+  for (const last = end >> 2; word < last; word++) crc = updateWord(crc ^ words[word]);
+  for (let at = word << 2; at < end; at++) crc = TABLES[(crc ^ bytes[at]) & 0xff] ^ (crc >>> 8);
+  return crc;
+}
+
+/** Four bytes, which have been xored into the register. */
+function updateWord(crc: number): number {
+  const t = TABLES;
+  return t[768 + (crc & 0xff)] ^ t[512 + (crc >>> 8 & 0xff)] ^ t[256 + (crc >>> 16 & 0xff)] ^ t[crc >>> 24];
 }
 
 /** The bare shift register, without initial value and final xor, at any alignment. */

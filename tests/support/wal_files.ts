@@ -63,6 +63,28 @@ export function* readWal(directory: WalDirectory, startLsn: Lsn, pieceSize = 1 <
   }
 }
 
+/**
+ * Like {@linkcode readWal}, with one buffer for all pieces: each is overwritten by the next. For measurements.
+ */
+export function* readWalReusing(
+  directory: WalDirectory,
+  startLsn: Lsn,
+  pieceSize: number,
+): Generator<WalPiece> {
+  const files = segmentFiles(directory);
+  const buffer = new Uint8Array(pieceSize);
+  let at: number = startLsn;
+  for (let segno = segmentNumber(startLsn, directory.walSegmentSize);; segno++) {
+    const path = files.get(segno);
+    if (path === undefined) return;
+    using file = Deno.openSync(path);
+    file.seekSync(at - segmentStart(segno, directory.walSegmentSize), Deno.SeekMode.Start);
+    for (let length; (length = file.readSync(buffer)) !== null; at += length) {
+      yield { startLsn: lsn(at), data: buffer.subarray(0, length) };
+    }
+  }
+}
+
 /** Reads whole records from `startLsn` to the end of WAL. */
 export function* readRecords(
   directory: WalDirectory,

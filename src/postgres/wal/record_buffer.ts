@@ -20,6 +20,8 @@ import { RM_MAX_BUILTIN_ID, RM_MIN_CUSTOM_ID, RM_XLOG_ID } from "./rmgr.ts";
 const KIND_MASK = 0xfff0;
 const XLOG_SWITCH = RM_XLOG_ID << 8 | 0x40;
 const XLOG_OVERWRITE_CONTRECORD = RM_XLOG_ID << 8 | 0xd0;
+/** Kinds up to here are of managers that PostgreSQL has. */
+const MAX_BUILTIN_KIND = RM_MAX_BUILTIN_ID << 8 | 0xf0;
 /** Main data of XLOG_OVERWRITE_CONTRECORD: the LSN of the record that was abandoned, and a time. */
 const SIZE_OF_XL_OVERWRITE_CONTRECORD = 16;
 
@@ -43,9 +45,8 @@ export class RecordBuffer {
   #prevStart = -1;
   /** Start of a record that was abandoned; the next one must name it. -1: none. */
   #abandoned = -1;
-  /** Where the next batch begins, and the end of the last complete record. */
+  /** Where the next batch begins. */
   #batchStart: Lsn;
-  #lastEnd: Lsn;
 
   #count = 0;
   #offsets = new Int32Array(1024);
@@ -53,13 +54,13 @@ export class RecordBuffer {
   #ends = new Float64Array(1024);
 
   constructor(startLsn: Lsn, verifyCrc: boolean) {
-    this.#batchStart = this.#lastEnd = startLsn;
+    this.#batchStart = startLsn;
     this.#verifyCrc = verifyCrc;
   }
 
   /** End of the last complete record, or where it all began. */
   get lastEnd(): Lsn {
-    return this.#lastEnd;
+    return this.#count === 0 ? this.#batchStart : this.#ends[this.#count - 1] as Lsn;
   }
 
   /** Bytes held of a record that is not complete. */
@@ -84,7 +85,7 @@ export class RecordBuffer {
 
   /** The first record begins here, later than was said. */
   startAt(startLsn: Lsn): void {
-    this.#batchStart = this.#lastEnd = startLsn;
+    this.#batchStart = startLsn;
   }
 
   /** Makes room for `length` more bytes. While one record outgrows its chunks it doubles, so that copies stay few. */
@@ -118,40 +119,62 @@ export class RecordBuffer {
    * @throws {CorruptionError} If a record is invalid. Those before it have been noted.
    */
   scan(pageLsn: Lsn, inPage: number, zeroEnds: boolean): number {
+    // Once per record: state lives in variables, and goes back to the fields before anything that reads them or throws.
     const base = this.#filled - inPage;
+    const bytes = this.#bytes;
     const words = this.#words;
     const filled = this.#filled;
+    const verifyCrc = this.#verifyCrc;
     let at = this.#recordAt;
-    while (filled - at >= 8) {
-      if (this.#recordStart < 0) this.#recordStart = pageLsn + (at - base);
-      const start = this.#recordStart;
+    let start = this.#recordStart;
+    let prev = this.#prevStart;
+    let found = SCAN_DONE;
+    while (filled - at >= 8 && found === SCAN_DONE) {
+      if (start < 0) start = pageLsn + (at - base);
       const word = at >> 2;
       const total = words[word];
-      if (total < SizeOfXLogRecord || total > XLogRecordMaxSize) {
+      // Rounding down what there is, instead of the length up: that could wrap around.
+      if (total < SizeOfXLogRecord || total > (filled - at & ~7)) {
+        this.#leaveAt(at, start, prev);
         if (total === 0 && zeroEnds) return SCAN_ZERO;
-        corrupt("impossible xl_tot_len", start, `${SizeOfXLogRecord}..${XLogRecordMaxSize}`, total >>> 0);
+        this.#checkIncomplete(word, start);
+        return SCAN_DONE;
       }
-      if (filled - at < SizeOfXLogRecord) break;
-      this.#checkHeader(word, start);
-      const aligned = total + 7 & ~7;
-      if (filled - at < aligned) break;
-      if (this.#verifyCrc) this.#checkCrc(at, total, start);
       const kind = words[word + 4] & KIND_MASK;
-      if (this.#abandoned >= 0) this.#checkOverwrite(at, kind, start);
-      at += aligned;
-      this.#note(at - aligned, start, pageLsn + (at - base));
-      this.#recordAt = at;
-      if (kind === XLOG_SWITCH) {
-        this.#filled = at;
-        return SCAN_SWITCH;
+      const prevLink = (words[word + 3] >>> 0) * 0x1_0000_0000 + (words[word + 2] >>> 0);
+      if (prevLink !== prev || kind > MAX_BUILTIN_KIND || this.#abandoned >= 0) {
+        this.#leaveAt(at, start, prev);
+        this.#checkHeader(word, start);
+        if (this.#abandoned >= 0) this.#checkOverwrite(at, kind, start);
       }
+      if (verifyCrc && walRecordCrc(bytes, words, at, total) !== words[word + 5]) {
+        this.#leaveAt(at, start, prev);
+        this.#failCrc(at, total, start);
+      }
+      const index = this.#count;
+      if (index === this.#offsets.length) this.#growColumns();
+      this.#offsets[index] = at;
+      at += total + 7 & ~7;
+      this.#starts[index] = prev = start;
+      this.#ends[index] = pageLsn + (at - base);
+      this.#count = index + 1;
+      start = -1;
+      if (kind === XLOG_SWITCH) found = SCAN_SWITCH;
     }
-    return SCAN_DONE;
+    this.#leaveAt(at, start, prev);
+    if (found === SCAN_SWITCH) this.#filled = at;
+    return found;
+  }
+
+  #leaveAt(at: number, start: number, prev: number): void {
+    this.#recordAt = at;
+    this.#recordStart = start;
+    this.#prevStart = prev;
   }
 
   /** Moves the last record's end: an XLOG_SWITCH ends where its segment does. */
   extendLast(end: Lsn): void {
-    this.#ends[this.#count - 1] = this.#lastEnd = end;
+    this.#ends[this.#count - 1] = end;
   }
 
   /**
@@ -175,9 +198,9 @@ export class RecordBuffer {
       startLsns: this.#starts.slice(0, count),
       endLsns: this.#ends.slice(0, count),
       startLsn: this.#batchStart,
-      endLsn: this.#lastEnd,
+      endLsn: this.lastEnd,
     };
-    this.#batchStart = this.#lastEnd;
+    this.#batchStart = batch.endLsn;
     this.#allocate(tail.length + expected, tail);
     this.#filled = tail.length;
     this.#recordAt = 0;
@@ -192,18 +215,6 @@ export class RecordBuffer {
     this.#words = new Int32Array(buffer);
   }
 
-  #note(at: number, start: number, end: number): void {
-    const index = this.#count;
-    if (index === this.#offsets.length) this.#growColumns();
-    this.#offsets[index] = at;
-    this.#starts[index] = start;
-    this.#ends[index] = end;
-    this.#lastEnd = end as Lsn;
-    this.#count = index + 1;
-    this.#prevStart = start;
-    this.#recordStart = -1;
-  }
-
   #growColumns(): void {
     const length = 2 * this.#offsets.length;
     const [offsets, starts, ends] = [this.#offsets, this.#starts, this.#ends];
@@ -215,7 +226,16 @@ export class RecordBuffer {
     this.#ends.set(ends);
   }
 
-  /** Checks what can be checked of a header before the rest has arrived: `xl_rmid` and `xl_prev`. */
+  /** Checks what is here of a record whose end has not arrived: a bad length would have us wait for it. */
+  #checkIncomplete(word: number, start: number): void {
+    const total = this.#words[word];
+    if (total < SizeOfXLogRecord || total > XLogRecordMaxSize) {
+      corrupt("impossible xl_tot_len", start, `${SizeOfXLogRecord}..${XLogRecordMaxSize}`, total >>> 0);
+    }
+    if (this.pendingBytes >= SizeOfXLogRecord) this.#checkHeader(word, start);
+  }
+
+  /** Checks `xl_rmid` and `xl_prev`. */
   #checkHeader(word: number, start: number): void {
     const words = this.#words;
     const rmid = words[word + 4] >>> 8 & 0xff;
@@ -224,19 +244,16 @@ export class RecordBuffer {
     }
     const prev = (words[word + 3] >>> 0) * 0x1_0000_0000 + (words[word + 2] >>> 0);
     if (prev === this.#prevStart) return;
+    const got = formatLsn(prev as Lsn);
     if (this.#prevStart >= 0) {
-      const expected = formatLsn(this.#prevStart as Lsn);
-      corrupt("xl_prev does not name the record before", start, expected, formatLsn(prev as Lsn));
+      corrupt("xl_prev does not name the record before", start, formatLsn(this.#prevStart as Lsn), got);
     }
-    if (prev >= start) {
-      corrupt("xl_prev lies ahead", start, `less than ${formatLsn(start as Lsn)}`, formatLsn(prev as Lsn));
-    }
+    if (prev >= start) corrupt("xl_prev lies ahead", start, `less than ${formatLsn(start as Lsn)}`, got);
   }
 
-  #checkCrc(at: number, total: number, start: number): void {
-    const expected = this.#words[(at >> 2) + 5];
+  #failCrc(at: number, total: number, start: number): never {
     const got = walRecordCrc(this.#bytes, this.#words, at, total);
-    if (got !== expected) corrupt("CRC-32C does not match", start, hex(expected), hex(got));
+    corrupt("CRC-32C does not match", start, hex(this.#words[(at >> 2) + 5]), hex(got));
   }
 
   /** After an abandoned record there must be XLOG_OVERWRITE_CONTRECORD, naming it. */
