@@ -8,21 +8,19 @@
  * The backup is fuzzy: files change while they are read, and what they lack is in the WAL from its start to its stop.
  *
  * Source: PostgreSQL documentation "Streaming Replication Protocol" (BASE_BACKUP); src/backend/replication/basebackup.c (14),
- * src/backend/backup/basebackup.c and basebackup_copy.c (15-18). 14 takes its options without brackets, and sends each
- * archive in a copy of its own, in the order of the list of tablespaces, without the empty blocks at its end.
+ * src/backend/backup/basebackup.c (15-18). 14 takes its options without brackets.
  *
  * @module
  */
 import { ProtocolError } from "../../errors.ts";
 import { abortReason } from "../../flow/abort.ts";
 import {
-  archiveOid,
   type BackupPosition,
   type BackupTablespace,
-  parseBackupMessage,
   parsePosition,
   parseTablespace,
 } from "./backup_messages.ts";
+import { BackupArchives } from "./backup_archives.ts";
 import { CopyQueue } from "./copy_queue.ts";
 import {
   checkServerMatches,
@@ -75,11 +73,7 @@ export interface BackupEnd {
   readonly manifest: Uint8Array | null;
 }
 
-/** A manifest has about 200 bytes for each file; more than this is no manifest. */
-const MANIFEST_BYTES_MAX = 512 * 1024 * 1024;
 const PROGRESS_BYTES = 1024 * 1024;
-/** Two empty blocks, which PostgreSQL 14 leaves out. */
-const TAR_END = new Uint8Array(1024);
 
 /**
  * Starts a base backup: the server makes a checkpoint and tells where the backup starts.
@@ -150,10 +144,9 @@ export class BaseBackup {
   readonly #session: Session;
   readonly #queue: CopyQueue;
   readonly #release: () => void;
+  readonly #archives: BackupArchives;
   #bytesDone = 0;
   #bytesTold = 0;
-  #manifest: Uint8Array[] | null = null;
-  #manifestBytes = 0;
   #state: "fresh" | "reading" | "complete" | "failed" = "fresh";
 
   /** Use {@linkcode openBaseBackup}. */
@@ -173,6 +166,10 @@ export class BaseBackup {
     this.#session = session;
     this.#queue = queue;
     this.#release = release;
+    this.#archives = new BackupArchives(queue, this.tablespaces, options.manifest ?? false, (count) => {
+      this.#bytesDone += count;
+      this.#progress(false);
+    });
   }
 
   get bytesDone(): number {
@@ -189,9 +186,8 @@ export class BaseBackup {
     if (this.#state !== "fresh") throw new TypeError("Cannot read a base backup twice");
     this.#state = "reading";
     try {
-      const archives = this.facts.profile.replicationCommands === "v14"
-        ? this.#archives14()
-        : this.#archives15();
+      const isSeparate = this.facts.profile.replicationCommands === "v14";
+      const archives = isSeparate ? this.#archives.separate() : this.#archives.announced();
       for await (const { tablespace, bytes } of archives) {
         const name = tablespace.oid === null ? "base.tar" : `${tablespace.oid}.tar`;
         for await (const entry of readTar(bytes, this.#options.untar, name)) {
@@ -212,7 +208,7 @@ export class BaseBackup {
     if (this.#state !== "complete") {
       throw new TypeError("Cannot finish a base backup before all entries were read");
     }
-    return { stop: parsePosition(this.#queue.rows.at(-1)), manifest: this.#joinManifest() };
+    return { stop: parsePosition(this.#queue.rows.at(-1)), manifest: this.#archives.manifest() };
   }
 
   /** Ends the backup, whatever its state. Idempotent. */
@@ -225,120 +221,10 @@ export class BaseBackup {
     return this.close();
   }
 
-  /** One copy for each archive, in the order of the tablespaces, and one for the manifest. */
-  async *#archives14(): AsyncGenerator<Archive, void, undefined> {
-    const waiting = [...this.tablespaces];
-    for (let isOpen = true; isOpen;) {
-      const tablespace = waiting.shift();
-      if (tablespace !== undefined) {
-        const reader = async () => {
-          const event = await this.#queue.next();
-          if (event.kind === "data") return this.#count(event.message);
-          return event.kind === "end" ? null : fail(event.kind);
-        };
-        yield { tablespace, bytes: pieces(reader, TAR_END) };
-      } else if (this.#options.manifest && this.#manifest === null) {
-        this.#manifest = [];
-        for (let event = await this.#queue.next(); event.kind !== "end"; event = await this.#queue.next()) {
-          if (event.kind !== "data") fail(event.kind);
-          else this.#keepManifest(event.message);
-        }
-      } else {
-        fail("another copy");
-      }
-      const event = await this.#queue.next();
-      isOpen = event.kind === "begin";
-      if (!isOpen && (event.kind !== "done" || waiting.length > 0)) fail(event.kind);
-    }
-  }
-
-  /** All archives in one copy, each announced. */
-  async *#archives15(): AsyncGenerator<Archive, void, undefined> {
-    let announced = await this.#nextAnnouncement();
-    while (announced !== null) {
-      const oid = archiveOid(announced.name);
-      const tablespace = this.tablespaces.find((each) => each.oid === oid) ??
-        fail(`archive ${announced.name}`);
-      let following: { name: string } | null = null;
-      const reader = async () => {
-        const message = await this.#nextMessage();
-        if (message instanceof Uint8Array) return this.#count(message);
-        following = message;
-        return null;
-      };
-      yield { tablespace, bytes: pieces(reader) };
-      announced = following;
-    }
-    if ((await this.#queue.next()).kind !== "done") fail("another copy");
-  }
-
-  async #nextAnnouncement(): Promise<{ name: string } | null> {
-    const message = await this.#nextMessage();
-    return message instanceof Uint8Array ? fail("data without an archive") : message;
-  }
-
-  /** Data of the current archive, the announcement of the next one, or null at the end of the copy. */
-  async #nextMessage(): Promise<Uint8Array | { name: string } | null> {
-    for (;;) {
-      const event = await this.#queue.next();
-      if (event.kind === "end") return null;
-      if (event.kind !== "data") fail(event.kind);
-      const message = parseBackupMessage(event.message);
-      if (message.kind === "manifest") this.#manifest = [];
-      else if (message.kind === "archive") return message;
-      else if (message.kind === "data" && this.#manifest === null) return message.data;
-      else if (message.kind === "data") this.#keepManifest(message.data);
-    }
-  }
-
-  #count(bytes: Uint8Array): Uint8Array {
-    this.#bytesDone += bytes.length;
-    this.#progress(false);
-    return bytes;
-  }
-
   #progress(isLast: boolean): void {
     if (!isLast && this.#bytesDone - this.#bytesTold < PROGRESS_BYTES) return;
     this.#bytesTold = this.#bytesDone;
     const bytesTotal = isLast ? this.#bytesDone : Math.max(this.bytesTotal, this.#bytesDone);
     this.#options.onProgress?.({ bytesDone: this.#bytesDone, bytesTotal });
   }
-
-  #keepManifest(bytes: Uint8Array): void {
-    this.#manifestBytes += bytes.length;
-    if (this.#manifestBytes > MANIFEST_BYTES_MAX) fail("a manifest beyond all measure");
-    this.#manifest!.push(bytes);
-  }
-
-  #joinManifest(): Uint8Array | null {
-    if (this.#manifest === null) return null;
-    const whole = new Uint8Array(this.#manifestBytes);
-    let at = 0;
-    for (const piece of this.#manifest) {
-      whole.set(piece, at);
-      at += piece.length;
-    }
-    return whole;
-  }
-}
-
-interface Archive {
-  tablespace: BackupTablespace;
-  bytes: ReadableStream<Uint8Array>;
-}
-
-function fail(got: string): never {
-  throw new ProtocolError(`Cannot read base backup: the server sent ${got} where it should not`);
-}
-
-/** A stream of what `read` gives, until it gives null. */
-function pieces(read: () => Promise<Uint8Array | null>, last?: Uint8Array): ReadableStream<Uint8Array> {
-  return new ReadableStream({
-    async pull(controller) {
-      const piece = await read();
-      if (piece !== null) return controller.enqueue(piece);
-      if (last !== undefined) controller.enqueue(last);
-      controller.close();
-    },
-  }, { highWaterMark: 0 });
 }

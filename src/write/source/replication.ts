@@ -7,6 +7,9 @@
  * - the queue is bounded in bytes and back-pressure reaches the socket;
  * - an abort, a cancel and an error close everything that was opened.
  *
+ * Events: `source.connected`, `source.slot`, `source.streaming`, `source.caught_up`, `source.timeline`,
+ * `source.flush_wanted`, `source.disconnected`, and `source.retry` with the error and how long the pause is.
+ *
  * @module
  */
 import { MismatchError, PostgresError, UnavailableError, VarveError } from "../../errors.ts";
@@ -184,6 +187,7 @@ class ReplicationSource {
     const timeoutMs = facts?.walSenderTimeoutMs ?? 0;
     const intervalMs = options.statusIntervalMs ?? STATUS_INTERVAL_MS;
     this.#event("info", "streaming", `Streaming WAL from ${formatLsn(start)} on timeline ${this.#tli}`);
+    const unsubscribe = this.#tellWhenCaughtUp();
     this.#status.streaming(start);
     this.hasStreamed = true;
     const end = await runLeg({
@@ -201,7 +205,7 @@ class ReplicationSource {
       receiveTimeoutMs: options.receiveTimeoutMs ?? RECEIVE_TIMEOUT_MS,
       onFlushWanted: (position) => this.#flushWanted(position),
       signal,
-    });
+    }).finally(unsubscribe);
     if (end.kind === "timeline") {
       this.#tli = end.tli;
       this.#event(
@@ -260,6 +264,17 @@ class ReplicationSource {
       hint:
         "The server has lost WAL that it had sent (restored from a copy?): follow under a new timeline name.",
     });
+  }
+
+  /** Once for each connection. Returns how to stop waiting for it. */
+  #tellWhenCaughtUp(): () => void {
+    const unsubscribe = this.#status.subscribe(({ caughtUp, streamingLsn }) => {
+      if (!caughtUp) return;
+      unsubscribe();
+      const at = streamingLsn === null ? "" : ` at ${formatLsn(streamingLsn)}`;
+      this.#event("info", "caught_up", `Received all WAL that the server had when we connected${at}`);
+    });
+    return unsubscribe;
   }
 
   #flushWanted(position: Lsn): void {

@@ -333,7 +333,7 @@ test("the end of a timeline leads to the next one on a new connection", async ()
 });
 
 test("ConnectionStatus follows the connection as it goes", async () => {
-  const { server, clock, state, status, start, connections } = follow();
+  const { server, clock, state, status, start, connections, events } = follow();
   const seen: boolean[] = [];
   status.subscribe(({ isConnected }) => void seen.push(isConnected));
   assert.not(status.current.isConnected);
@@ -379,6 +379,8 @@ test("ConnectionStatus follows the connection as it goes", async () => {
   await turns();
   assert.equal(connections, [1, -1]);
   assert.is(seen.at(-1), false);
+  const topics = events.map(({ topic }) => topic.slice("source.".length));
+  assert.equal(topics, ["connected", "streaming", "caught_up", "disconnected"]);
 });
 
 test.run();
