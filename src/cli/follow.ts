@@ -11,6 +11,7 @@ import { formatLsn, type Lsn } from "../lsn.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import { openLocalLayers } from "../store/local_layers.ts";
 import { follow, type Following } from "../varve.ts";
+import { Cleanup } from "./cleanup.ts";
 import { defaulted, flag, oneOf, optional, type OptionValues, text } from "./config.ts";
 import { readText, sourceConnection } from "./credentials.ts";
 import { EXIT_OK, UsageError } from "./exit_codes.ts";
@@ -88,7 +89,7 @@ async function runFollow(values: FollowValues, context: VerbContext): Promise<nu
   const connection = await sourceConnection(values, context.env, reporter);
   const token = await listenToken(values, context);
   using shutdown = new Shutdown(terminal);
-  await using cleanup = new AsyncDisposableStack();
+  await using cleanup = new Cleanup();
   let server: StatusServer | undefined;
   const opened = await openForWriting(
     values.store,

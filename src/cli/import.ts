@@ -7,6 +7,7 @@ import { formatLsn } from "../lsn.ts";
 import { backupDirectory, segmentDirectory } from "../store/directory_files.ts";
 import { openLocalLayers } from "../store/local_layers.ts";
 import { importTimeline } from "../varve.ts";
+import { Cleanup } from "./cleanup.ts";
 import { optional, type OptionValues, required, text } from "./config.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { exitIfAsked, WRITING } from "./follow.ts";
@@ -36,7 +37,7 @@ async function runImport(values: OptionValues<typeof OPTIONS>, context: VerbCont
   const { terminal, reporter, clock } = context;
   const startedMs = clock.monotonicMs();
   using shutdown = new Shutdown(terminal);
-  await using cleanup = new AsyncDisposableStack();
+  await using cleanup = new Cleanup();
   // Breaks off the start; later a signal ends in order, and the archive must not be broken off under it.
   const start = new AbortController();
   let isRunning = false;

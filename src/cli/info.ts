@@ -10,6 +10,7 @@ import { parseLayerName } from "../layer/layer_name.ts";
 import type { Manifest } from "../timeline/manifest.ts";
 import { readManifest } from "../timeline/manifest_store.ts";
 import { timelineOfManifestKey, timelinesPrefix } from "../timeline/object_keys.ts";
+import { Cleanup } from "./cleanup.ts";
 import { optional, type OptionValues } from "./config.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { openForReading } from "./stores.ts";
@@ -31,7 +32,7 @@ export const infoVerb = defineVerb({
 
 async function runInfo(values: OptionValues<typeof OPTIONS>, context: VerbContext): Promise<number> {
   const { terminal, reporter } = context;
-  await using cleanup = new AsyncDisposableStack();
+  await using cleanup = new Cleanup();
   const { store } = await openForReading(values.store, context);
   cleanup.defer(() => store.close());
   const names = values.timeline === undefined ? await listTimelines(store) : [values.timeline];

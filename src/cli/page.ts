@@ -7,6 +7,7 @@ import { NotFoundError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { BLCKSZ, LP_DEAD, LP_NORMAL, LP_REDIRECT, Page } from "../postgres/page/page.ts";
 import { attachReader } from "../varve.ts";
+import { Cleanup } from "./cleanup.ts";
 import { defaulted, oneOf, optional, type OptionValues, required } from "./config.ts";
 import { EXIT_OK, UsageError } from "./exit_codes.ts";
 import { openForReading } from "./stores.ts";
@@ -50,7 +51,7 @@ async function runPage(values: PageValues, context: VerbContext): Promise<number
       "Send them to a file or program: varve page … --format raw > page.bin",
     );
   }
-  await using cleanup = new AsyncDisposableStack();
+  await using cleanup = new Cleanup();
   const { store } = await openForReading(values.store, context);
   cleanup.defer(() => store.close());
   const attached = await attachReader({ store, clock, timeline: values.timeline, events: reporter.onEvent });

@@ -134,8 +134,8 @@ export class FollowingProgress {
       for (;;) {
         this.#rate.add(clock.monotonicMs(), this.#parts.timeline.walBytes);
         if (redraws) terminal.status(this.#line());
-        else this.#tellChange();
         await clock.sleep(redraws ? REDRAW_MS : LINE_MS, this.#ended.signal);
+        if (!redraws) this.#tellChange();
       }
     } catch {
       // Ended.
@@ -172,15 +172,12 @@ export class FollowingProgress {
 
   #line(): string {
     const { timeline, connection } = this.#parts;
-    const parts = [`LSN ${formatLsn(timeline.lastRecordLsn)}`];
+    const parts = [formatLsn(timeline.lastRecordLsn)];
     if (connection !== undefined && !connection.current.isConnected) parts.push("not connected");
     const lag = this.#lagBytes();
     if (lag !== null) parts.push(`lag ${formatBytes(lag)}`);
-    parts.push(formatRate(this.#rate.bytesPerSecond ?? 0));
-    parts.push(
-      plural(timeline.layers.count, "layer"),
-      `durable to ${formatLsn(timeline.remoteConsistentLsn)}`,
-    );
-    return `following: ${parts.join(", ")}`;
+    parts.push(formatRate(this.#rate.bytesPerSecond ?? 0), plural(timeline.layers.count, "layer"));
+    parts.push(`durable ${formatLsn(timeline.remoteConsistentLsn)}`);
+    return `at ${parts.join(", ")}`;
   }
 }

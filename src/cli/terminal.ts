@@ -53,7 +53,7 @@ export class Terminal {
   status(text: string): void {
     if (!this.redraws || text === this.#status) return;
     const columns = process.stderr.columns || 80;
-    this.#status = text.length < columns ? text : text.slice(0, columns - 1);
+    this.#status = text.length < columns ? text : text.slice(0, columns - 2) + "…";
     process.stderr.write(CLEAR_LINE + this.#status);
   }
 

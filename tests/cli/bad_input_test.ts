@@ -195,6 +195,22 @@ async function readOnlyDirectory(): Promise<string> {
   return path;
 }
 
+test("a signal before there is anything to keep breaks off the start", async () => {
+  // Takes connections and never answers.
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  for (const [signal, code] of [["SIGTERM", 143], ["SIGINT", 130]] as const) {
+    await using process = new VarveProcess(
+      followInto(fileStore("new"), `postgres://u:${SECRET}@127.0.0.1:${port}`),
+    );
+    using connection = await listener.accept();
+    assert.is((connection.localAddr as Deno.NetAddr).port, port);
+    process.signal(signal);
+    const result = await process.end();
+    assert.is(result.code, code, result.stderr);
+  }
+});
+
 test("what is not there ends with 5", async () => {
   const block = ["--block", "0"];
   failed(

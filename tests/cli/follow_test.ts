@@ -142,7 +142,7 @@ test("varve page shows hex and JSON", async () => {
   const args = ["page", "--store", store, "--rel", relation, "--block", "1", "--at", lsn];
   assert.match(
     ok(await varve(args)).stdout,
-    /^00000000 ( [0-9a-f]{2}){8} ( [0-9a-f]{2}){8}  \|.{16}\|\n[^]*00002000\n$/,
+    /^00000000 ( [0-9a-f]{2}){8} ( [0-9a-f]{2}){8} {2}\|.{16}\|\n[^]*00002000\n$/,
   );
   const document = JSON.parse(ok(await varve([...args, "--json"])).stdout);
   const reference = Page.from(page);
@@ -207,8 +207,11 @@ test("varve follow --until LSN stops at that record", async () => {
   const [{ lsn }] = await cluster.exec("SELECT pg_current_wal_insert_lsn()::text AS lsn");
   await cluster.exec("INSERT INTO t VALUES (100003, 'behind')");
   const args = ["follow", "--store", store, "--source", cluster.replicationUrl, "--until", lsn, "--json"];
-  const { durableLsn } = JSON.parse(ok(await varve(args)).stdout);
+  const cache = directory.join("cache");
+  const { durableLsn } = JSON.parse(ok(await varve([...args, "--cache", cache])).stdout);
   assert.ok(parseLsn(durableLsn) >= parseLsn(lsn));
+  const copies = [...Deno.readDirSync(`${cache}/main`)].map(({ name }) => name);
+  assert.ok(copies.length > 0, "there are local copies of what was written");
 });
 
 test("varve follow ends with 4 when another writer takes the timeline over", async () => {
