@@ -13,22 +13,30 @@ import { formatLsn } from "../../lsn.ts";
 import type { Page } from "../page/page.ts";
 import type { DecodedRecord } from "../wal/record.ts";
 import {
+  RM_BRIN_ID,
   RM_BTREE_ID,
+  RM_GENERIC_ID,
   RM_GIN_ID,
+  RM_GIST_ID,
   RM_HASH_ID,
   RM_HEAP2_ID,
   RM_HEAP_ID,
   RM_SEQ_ID,
   RM_SMGR_ID,
+  RM_SPGIST_ID,
   RM_XLOG_ID,
   rmgrName,
 } from "../wal/rmgr.ts";
+import { redoBrin } from "./brin.ts";
 import { redoBtree } from "./btree/btree.ts";
+import { redoGeneric } from "./generic.ts";
 import { redoGin } from "./gin/gin.ts";
+import { redoGist } from "./gist/gist.ts";
 import { redoHash } from "./hash/hash.ts";
 import { redoHeap, redoHeap2 } from "./heap/heap.ts";
 import { redoSequence } from "./sequence.ts";
 import { redoSmgr } from "./smgr.ts";
+import { redoSpgist } from "./spgist/spgist.ts";
 import { redoXlog } from "./xlog.ts";
 
 /** Facts of the cluster that redo depends on. */
@@ -66,7 +74,11 @@ REGISTRY[RM_HEAP_ID] = redoHeap;
 REGISTRY[RM_BTREE_ID] = redoBtree;
 REGISTRY[RM_HASH_ID] = redoHash;
 REGISTRY[RM_GIN_ID] = redoGin;
+REGISTRY[RM_GIST_ID] = redoGist;
 REGISTRY[RM_SEQ_ID] = redoSequence;
+REGISTRY[RM_SPGIST_ID] = redoSpgist;
+REGISTRY[RM_BRIN_ID] = redoBrin;
+REGISTRY[RM_GENERIC_ID] = redoGeneric;
 
 /** Replays one record on one page of a relation. See {@linkcode RedoFunction}. */
 export function redoRecord(page: Page, record: DecodedRecord, target: RedoTarget, context: RedoContext): void {

@@ -17,5 +17,7 @@ export const pg14: VersionProfile = Object.freeze({
   pruneTruncatesLinePointers: false,
   sizeOfHeapInplace: 2,
   hashSqueezeAlwaysStampsWritePage: true,
+  sizeOfSpgxlogVacuumRedirect: 8,
+  sizeOfGistDelete: 6,
   replicationCommands: "v14",
 });

@@ -17,5 +17,7 @@ export const pg15: VersionProfile = Object.freeze({
   pruneTruncatesLinePointers: true,
   sizeOfHeapInplace: 2,
   hashSqueezeAlwaysStampsWritePage: true,
+  sizeOfSpgxlogVacuumRedirect: 8,
+  sizeOfGistDelete: 6,
   replicationCommands: "v15",
 });

@@ -17,5 +17,7 @@ export const pg16: VersionProfile = Object.freeze({
   pruneTruncatesLinePointers: true,
   sizeOfHeapInplace: 2,
   hashSqueezeAlwaysStampsWritePage: true,
+  sizeOfSpgxlogVacuumRedirect: 10,
+  sizeOfGistDelete: 8,
   replicationCommands: "v15",
 });

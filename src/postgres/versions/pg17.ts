@@ -17,5 +17,7 @@ export const pg17: VersionProfile = Object.freeze({
   pruneTruncatesLinePointers: true,
   sizeOfHeapInplace: 2,
   hashSqueezeAlwaysStampsWritePage: false,
+  sizeOfSpgxlogVacuumRedirect: 10,
+  sizeOfGistDelete: 8,
   replicationCommands: "v15",
 });

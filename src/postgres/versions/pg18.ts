@@ -17,5 +17,7 @@ export const pg18: VersionProfile = Object.freeze({
   pruneTruncatesLinePointers: true,
   sizeOfHeapInplace: 20,
   hashSqueezeAlwaysStampsWritePage: false,
+  sizeOfSpgxlogVacuumRedirect: 10,
+  sizeOfGistDelete: 8,
   replicationCommands: "v15",
 });

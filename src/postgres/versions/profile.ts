@@ -81,6 +81,12 @@ export interface VersionProfile {
    */
   readonly hashSqueezeAlwaysStampsWritePage: boolean;
 
+  /** `SizeOfSpgxlogVacuumRedirect`, access/spgxlog.h: `isCatalogRel` is in front of the offsets from 16. */
+  readonly sizeOfSpgxlogVacuumRedirect: 8 | 10;
+
+  /** `SizeOfGistxlogDelete`, access/gistxlog.h: offset numbers follow; from 16 on isCatalogRel precedes them. */
+  readonly sizeOfGistDelete: 6 | 8;
+
   /**
    * Shape of the replication commands (replication/repl_gram.y, walsender.c): from 15 BASE_BACKUP takes its options in
    * brackets and sends all archives in one copy, and there is READ_REPLICATION_SLOT.
