@@ -17,7 +17,7 @@
  * @module
  */
 import { getI64, getU16, getU32, getU64 } from "../../bytes/little_endian.ts";
-import { CorruptionError, MismatchError, UnsupportedError } from "../../errors.ts";
+import { CorruptionError, MismatchError } from "../../errors.ts";
 import {
   formatLsn,
   type Lsn,
@@ -145,20 +145,6 @@ function wrongMagic(magic: number, pageLsn: Lsn, profile: VersionProfile): Error
     expected: hex(profile.xlogPageMagic),
     got: hex(magic),
   });
-}
-
-/**
- * The profile of the major that wrote a WAL page, by its magic.
- *
- * @throws {UnsupportedError} If it is none of the supported majors'.
- */
-export function profileOfPage(header: Uint8Array): VersionProfile {
-  const magic = getU16(header, 0);
-  const profile = profileOfPageMagic(magic);
-  if (profile === undefined) {
-    throw new UnsupportedError(`Cannot decode WAL page: xlp_magic ${hex(magic)} is of no supported major`);
-  }
-  return profile;
 }
 
 function hex(value: number): string {

@@ -30,8 +30,3 @@ export interface RecordBatch {
   /** End of the last record. The next batch starts here. */
   readonly endLsn: Lsn;
 }
-
-/** Bytes of memory that a batch keeps busy, for queues that are bounded in bytes. */
-export function batchByteLength(batch: RecordBatch): number {
-  return batch.bytes.buffer.byteLength + batch.count * 20;
-}
