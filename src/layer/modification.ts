@@ -8,8 +8,9 @@
  * @module
  */
 import type { Lsn } from "../lsn.ts";
+import { VALUE_ZERO_PAGE } from "./key.ts";
 
-/** See the module's description. Entries are in order of LSN; a (space, block, lsn) occurs once. */
+/** See the module's description. Entries are in order of LSN; of several for one (space, block, lsn) the last counts. */
 export interface Modification {
   /** The last record LSN after this modification. */
   readonly endLsn: Lsn;
@@ -107,10 +108,11 @@ export class ModificationBuilder {
     this.#buffer[this.count - 1] = 1;
   }
 
-  /** Whether the entries from `first` on already touch this block. */
+  /** Whether the entries from `first` on already touch this block; that it is a page of zeros is no touch. */
   hasSince(first: number, space: number, block: number): boolean {
     for (let index = this.count - 1; index >= first; index--) {
-      if (this.#block[index] === block && this.#space[index] === space) return true;
+      if (this.#block[index] !== block || this.#space[index] !== space) continue;
+      if ((this.#flags[index] & VALUE_ZERO_PAGE) === 0) return true;
     }
     return false;
   }

@@ -2,10 +2,11 @@
  * All of a database as of an LSN: its forks, its relation map, its pages.
  *
  * Read path; what ingest asks for when a database is copied by file. Pages come in groups, so that a large database
- * never has to fit into memory; pages of zeros are left out.
+ * never has to fit into memory, and all of them do: what is left out would be whatever an earlier database had there.
  *
  * @module
  */
+import { UnsupportedError } from "../errors.ts";
 import type { Lsn } from "../lsn.ts";
 import { FAMILY_RELATION, FAMILY_RELMAP } from "../layer/key.ts";
 import type { SpaceSize, TimelineReader } from "./get_page.ts";
@@ -15,8 +16,8 @@ export interface DatabasePage {
   rel: number;
   fork: number;
   block: number;
-  /** 8192 bytes. */
-  bytes: Uint8Array;
+  /** 8192 bytes, or that they are all zero, or that some record of the page cannot be replayed. */
+  bytes: Uint8Array | "zeros" | "unsupported";
 }
 
 /** Pages per group: 2 MiB. */
@@ -59,8 +60,8 @@ async function* databasePages(
   for (const { space, blocks = 0 } of sizes) {
     const relation = { spc: space.a, db: space.b, rel: space.c };
     for (let block = 0; block < blocks; block++) {
-      const bytes = await reader.getPage(relation, space.d, block, lsn, options);
-      if (bytes.some((byte) => byte !== 0)) group.push({ rel: space.c, fork: space.d, block, bytes });
+      const bytes = await readPage(() => reader.getPage(relation, space.d, block, lsn, options));
+      group.push({ rel: space.c, fork: space.d, block, bytes });
       if (group.length === GROUP_PAGES) {
         yield group;
         group = [];
@@ -68,4 +69,14 @@ async function* databasePages(
     }
   }
   if (group.length > 0) yield group;
+}
+
+async function readPage(read: () => Promise<Uint8Array>): Promise<DatabasePage["bytes"]> {
+  try {
+    const bytes = await read();
+    return bytes.some((byte) => byte !== 0) ? bytes : "zeros";
+  } catch (error) {
+    if (error instanceof UnsupportedError) return "unsupported";
+    throw error;
+  }
 }

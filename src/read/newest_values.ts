@@ -1,7 +1,7 @@
 /**
  * The newest value of each key of a family: what listing relations, databases or files of a moment needs.
  *
- * Read path, inside fetch. Sources may be added in any order; the greatest LSN wins.
+ * Read path, inside fetch. Sources may be added in any order; the greatest LSN wins, and of equal ones the first.
  *
  * @module
  */
@@ -82,7 +82,7 @@ export class NewestValues {
   ): void {
     const key = `${space.a}/${space.b}/${space.c}/${space.d}/${block}`;
     const known = this.#newest.get(key);
-    if (known !== undefined && known.lsn > lsn) return;
+    if (known !== undefined && known.lsn >= lsn) return;
     this.#newest.set(key, { space, block, lsn, flags, bytes: bytes.slice(offset, offset + length) });
   }
 }

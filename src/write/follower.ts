@@ -43,7 +43,7 @@ export class Follower {
   readonly state: ClusterState;
   /** Settles when following has ended: resolves after a flush of everything, rejects with what went wrong. */
   readonly done: Promise<void>;
-  #counters: IngestCounters = { unsupportedRecords: 0 };
+  #counters: IngestCounters = { unsupportedRecords: 0, unsupportedPages: 0 };
   readonly #options: FollowerOptions;
   /** Ends the source in order. */
   readonly #end = new AbortController();
@@ -95,6 +95,7 @@ export class Follower {
         checkpointDistance: this.#options.checkpointDistance ?? DEFAULT_CHECKPOINT_DISTANCE,
         endOfWal: this.#options.endOfWal,
         onIngest: (counters) => this.#counters = counters,
+        clock: this.#options.clock,
         events,
         signal: this.#abort.signal,
       });

@@ -11,8 +11,10 @@
  *
  * @module
  */
-import { ProtocolError, UnsupportedError } from "../errors.ts";
+import { ProtocolError, UnavailableError, UnsupportedError } from "../errors.ts";
+import { Backoff } from "../flow/backoff.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
 import { type Modification, ModificationBuilder } from "../layer/modification.ts";
 import { applyEffects } from "../postgres/effects/effects.ts";
@@ -31,11 +33,11 @@ export interface CopiedPage {
   rel: number;
   fork: number;
   block: number;
-  /** 8192 bytes, or undefined for a page of zeros. */
-  bytes?: Uint8Array;
+  /** 8192 bytes, or that they are all zero, or that some record of the page cannot be replayed. */
+  bytes: Uint8Array | "zeros" | "unsupported";
 }
 
-/** What a copied database consists of: sizes of all forks, the relation map, and the pages in groups. */
+/** What a copied database consists of: sizes of all forks, the relation map, and every page, in groups. */
 export interface DatabaseContent {
   forks: { rel: number; fork: number; blocks: number }[];
   relmap?: Uint8Array;
@@ -48,6 +50,8 @@ export interface IngestOptions {
   state: ClusterState;
   /** Reads a database at an LSN that the timeline has reached. */
   readDatabase(spc: number, db: number, lsn: Lsn, signal?: AbortSignal): Promise<DatabaseContent>;
+  /** For pauses while a store that is read from does not answer; without one that is an error at once. */
+  clock?: Clock;
   events?: EventSink;
   signal?: AbortSignal;
 }
@@ -56,11 +60,13 @@ export interface IngestOptions {
 export interface IngestCounters {
   /** Records of unknown opcodes or custom managers: kept, not understood. */
   unsupportedRecords: number;
+  /** Pages of copied databases that could not be rebuilt for that reason. */
+  unsupportedPages: number;
 }
 
 /** See the module's description. The synchronous heart; {@linkcode ingestWal} wraps it in a stream. */
 export class WalIngest {
-  readonly counters: IngestCounters = { unsupportedRecords: 0 };
+  readonly counters: IngestCounters = { unsupportedRecords: 0, unsupportedPages: 0 };
   readonly #options: IngestOptions;
   readonly #record: DecodedRecord;
   readonly #effects: IngestEffects;
@@ -132,21 +138,58 @@ export class WalIngest {
 
   /** The pages of copied databases, in several modifications that complete the record together. */
   async *#copyDatabases(copies: DatabaseCopy[], lsn: Lsn): AsyncGenerator<Modification> {
-    const { timeline, readDatabase, signal } = this.#options;
+    const { timeline, state, signal } = this.#options;
     for (const copy of copies) {
       // What the sink has not taken in yet cannot be read; everything before this record must be visible.
       await timeline.waitForRecord(copy.readLsn, signal);
-      const content = await readDatabase(copy.sourceSpc, copy.sourceDb, copy.readLsn, signal);
-      const builder = this.#builderFor(lsn);
-      this.#effects.addCopiedDatabase(copy, content);
-      yield builder.build(lsn, this.#options.state.tli, false, 0, 0);
-      for await (const pages of content.pages) {
+      yield* this.#copyDatabase(copy, lsn);
+    }
+    yield this.#builderFor(lsn).build(lsn, state.tli, true, 0, 0);
+  }
+
+  /** One database. From its beginning again when the store fails in between: that yields the same values. */
+  async *#copyDatabase(copy: DatabaseCopy, lsn: Lsn): AsyncGenerator<Modification> {
+    const { readDatabase, state, clock, events, signal } = this.#options;
+    const backoff = clock && new Backoff(clock, { initialMs: 100, factor: 1.5, maxMs: 15_000 });
+    for (;;) {
+      let unsupported = 0;
+      try {
+        const content = await readDatabase(copy.sourceSpc, copy.sourceDb, copy.readLsn, signal);
         const builder = this.#builderFor(lsn);
-        for (const page of pages) this.#effects.addCopiedPage(copy, page);
-        yield builder.build(lsn, this.#options.state.tli, false, 0, 0);
+        this.#effects.addCopiedDatabase(copy, content);
+        yield builder.build(lsn, state.tli, false, 0, 0);
+        for await (const pages of content.pages) {
+          const builder = this.#builderFor(lsn);
+          for (const page of pages) {
+            this.#effects.addCopiedPage(copy, page);
+            if (page.bytes === "unsupported") unsupported++;
+          }
+          yield builder.build(lsn, state.tli, false, 0, 0);
+        }
+        if (unsupported > 0) this.#tellUnsupportedPages(copy, unsupported);
+        return;
+      } catch (error) {
+        if (!(error instanceof UnavailableError) || backoff === undefined) throw error;
+        events?.({
+          level: "warn",
+          topic: "ingest.retry",
+          message: `Cannot copy a database yet: ${error.message}`,
+          error,
+        });
+        await backoff.wait(signal);
       }
     }
-    yield this.#builderFor(lsn).build(lsn, this.#options.state.tli, true, 0, 0);
+  }
+
+  #tellUnsupportedPages(copy: DatabaseCopy, count: number): void {
+    this.counters.unsupportedPages += count;
+    this.#options.events?.({
+      level: "warn",
+      topic: "ingest.unsupported",
+      message:
+        `${count} pages of database ${copy.sourceDb} cannot be rebuilt; in its copy ${copy.db} they cannot be read ` +
+        "until the server writes them whole",
+    });
   }
 
   #builderFor(lsn: Lsn): ModificationBuilder {
@@ -157,15 +200,39 @@ export class WalIngest {
   }
 }
 
-/** The stage as a stream. Back-pressure: the next batch is taken when the sink has room. */
-export function ingestWal(
-  options: IngestOptions,
-): TransformStream<RecordBatch, Modification> & { counters: IngestCounters } {
+/** The two ends of the stage, for `pipeThrough`. */
+export interface IngestStage {
+  readonly writable: WritableStream<RecordBatch>;
+  readonly readable: ReadableStream<Modification>;
+  readonly counters: IngestCounters;
+}
+
+/**
+ * The stage as a stream. Back-pressure: a modification is made when the sink asks for one, also those of a copied
+ * database, which may be larger than memory.
+ */
+export function ingestWal(options: IngestOptions): IngestStage {
   const ingest = new WalIngest(options);
-  const stream = new TransformStream<RecordBatch, Modification>({
-    async transform(batch, controller) {
-      for await (const modification of ingest.ingest(batch)) controller.enqueue(modification);
+  const { writable, readable: batches } = new TransformStream<RecordBatch, RecordBatch>();
+  const reader = batches.getReader();
+  const modifications = (async function* () {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      yield* ingest.ingest(next.value);
+    }
+  })();
+  const readable = new ReadableStream<Modification>({
+    async pull(controller) {
+      try {
+        const { done, value } = await modifications.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      } catch (error) {
+        // Tells the source, too; this end fails with the error itself.
+        reader.cancel(error).catch(() => {});
+        throw error;
+      }
     },
-  });
-  return Object.assign(stream, { counters: ingest.counters });
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
+  return { writable, readable, counters: ingest.counters };
 }

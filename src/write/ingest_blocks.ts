@@ -45,8 +45,9 @@ export function addBlockReferences(
       record.blockRel[index],
       record.blockFork[index],
     );
-    const isNew = block >= sizes.get(space);
-    if (isNew) effects.growTo(space, block + 1);
+    if (block >= sizes.get(space)) effects.growTo(space, block + 1);
+    // Also when another reference of the record has let the fork grow beyond it.
+    const isNew = block >= effects.blocksBefore(space);
     if (record.imageApplies(index)) {
       builder.addRange(
         space,

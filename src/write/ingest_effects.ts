@@ -2,9 +2,9 @@
  * Write path, inside ingest: effects of records become versioned values.
  *
  * The {@linkcode EffectSink} of ingest. It knows the current sizes of all forks and SLRU segments (the timeline's size
- * table), keeps them current, and writes each change as a value at the record's end LSN. Where a fork that was cut or
- * dropped before grows over blocks that no record writes, it says that they are pages of zeros, so that a read never
- * finds what was there in an earlier life.
+ * table), keeps them current, and writes each change as a value at the record's end LSN. Where a fork grows over blocks
+ * that no record writes, it says that they are pages of zeros, so that a read never finds what was there in an earlier
+ * life, and a record that changes one later finds where to begin.
  *
  * @module
  */
@@ -56,7 +56,7 @@ export interface DatabaseCopy {
   readLsn: Lsn;
 }
 
-/** Most blocks of an earlier life that one record may cover with zeros (8 GiB): more is corruption. */
+/** Most blocks that one record covers with zeros (8 GiB). */
 const GAP_BLOCKS_MAX = 1 << 20;
 const LAST_FORK = 3;
 const NO_BYTES = new Uint8Array(0);
@@ -72,6 +72,8 @@ export class IngestEffects implements EffectSink {
   #firstEntry = 0;
   /** Spaces whose size changed in the current record. */
   #resized: number[] = [];
+  /** Their lengths before it. */
+  #blocksBefore: number[] = [];
   #copies: DatabaseCopy[] = [];
   /** End of a base backup whose start was named, as far as seen. */
   onBackupEnd?: (startLsn: Lsn, endLsn: Lsn) => void;
@@ -115,24 +117,37 @@ export class IngestEffects implements EffectSink {
     const current = sizes.get(space);
     if (blocks <= current) return;
     const length = Math.max(current, 0);
-    // Blocks between the old end and the last block are read as zeros: nothing says otherwise, unless an earlier life did.
-    const stale = Math.min(blocks - 1, sizes.highWater(space));
-    if (stale - length > GAP_BLOCKS_MAX) {
-      throw new UnsupportedError(
-        `Cannot ingest the record ending at ${
-          formatLsn(this.#lsn)
-        }: a fork grows from ${length} to ${blocks} blocks at once`,
-      );
+    let gapEnd = blocks - 1;
+    if (gapEnd - length > GAP_BLOCKS_MAX) {
+      // What had no earlier life reads as zeros even if nothing says so.
+      gapEnd = Math.min(gapEnd, sizes.highWater(space));
+      if (gapEnd - length > GAP_BLOCKS_MAX) {
+        throw new UnsupportedError(
+          `Cannot ingest the record ending at ${
+            formatLsn(this.#lsn)
+          }: a fork grows from ${length} to ${blocks} blocks at once`,
+        );
+      }
     }
-    for (let block = length; block < stale; block++) {
+    for (let block = length; block < gapEnd; block++) {
       this.#builder.addMade(space, block, this.#lsn, VALUE_RAW | VALUE_ZERO_PAGE, NO_BYTES);
     }
     this.#resize(space, blocks);
   }
 
+  /** Blocks that a space had before the current record. */
+  blocksBefore(space: number): number {
+    const index = this.#resized.indexOf(space);
+    return index < 0 ? this.#timeline.sizes.get(space) : this.#blocksBefore[index];
+  }
+
   #resize(space: number, blocks: number): void {
-    this.#timeline.sizes.set(space, blocks);
-    if (!this.#resized.includes(space)) this.#resized.push(space);
+    const { sizes } = this.#timeline;
+    if (!this.#resized.includes(space)) {
+      this.#resized.push(space);
+      this.#blocksBefore.push(sizes.get(space));
+    }
+    sizes.set(space, blocks);
   }
 
   #writeSizes(): void {
@@ -144,7 +159,7 @@ export class IngestEffects implements EffectSink {
       const value = encodeSize(Math.max(blocks, 0), sizes.highWater(space));
       this.#builder.addMade(sizeSpace, 0, this.#lsn, blocks === ABSENT ? VALUE_DROPPED : VALUE_RAW, value);
     }
-    this.#resized = [];
+    this.#resized.length = this.#blocksBefore.length = 0;
   }
 
   /** A value of a family that has one value per (a, b). */
@@ -177,8 +192,8 @@ export class IngestEffects implements EffectSink {
   touchSlruPage(kind: SlruKind, pageno: number, cut?: Uint8Array): void {
     const space = this.#slruSpace(kind, pageno);
     const block = pageno % SLRU_PAGES_PER_SEGMENT;
-    const isNew = block >= this.#timeline.sizes.get(space);
-    if (isNew) this.growTo(space, block + 1);
+    this.growTo(space, block + 1);
+    const isNew = block >= this.blocksBefore(space);
     const flags = isNew ? VALUE_RECORD | VALUE_FROM_ZERO : VALUE_RECORD;
     if (cut === undefined) this.#touch(space, block, flags);
     else if (!this.#builder.hasSince(this.#firstEntry, space, block)) {
@@ -245,7 +260,6 @@ export class IngestEffects implements EffectSink {
   }
 
   copyDatabase(spc: number, db: number, sourceSpc: number, sourceDb: number): void {
-    this.#dropForks(spc, db);
     this.createDatabase(spc, db);
     this.#copies.push({ spc, db, sourceSpc, sourceDb, readLsn: this.#previousLsn });
   }
@@ -265,27 +279,37 @@ export class IngestEffects implements EffectSink {
     this.#put(FAMILY_DATABASE, spc, db, NO_BYTES, VALUE_DROPPED);
   }
 
-  /** Sizes and map of a copied database. */
+  /**
+   * Sizes and map of a copied database. What an earlier database of the same oids left behind goes here too, not with the
+   * record itself: modifications of one record may end up in different layers, where nothing orders two values of one
+   * key and LSN.
+   */
   addCopiedDatabase(copy: DatabaseCopy, content: DatabaseContent): void {
+    this.#dropForks(copy.spc, copy.db);
     for (const { rel, fork, blocks } of content.forks) {
-      const space = this.#timeline.spaces.intern(FAMILY_RELATION, copy.spc, copy.db, rel, fork);
-      // Through growTo, so that what an earlier database of the same oid left behind is covered by zeros.
-      if (blocks === 0) this.#resize(space, 0);
-      else this.#growOverEarlierLife(space, blocks);
+      this.#resize(this.#timeline.spaces.intern(FAMILY_RELATION, copy.spc, copy.db, rel, fork), blocks);
     }
     this.#writeSizes();
     if (content.relmap !== undefined) this.putRelmap(copy.spc, copy.db, content.relmap);
   }
 
-  #growOverEarlierLife(space: number, blocks: number): void {
-    if (this.#timeline.sizes.highWater(space) === 0) this.#resize(space, blocks);
-    else this.growTo(space, blocks);
-  }
-
   addCopiedPage(copy: DatabaseCopy, page: CopiedPage): void {
     const space = this.#timeline.spaces.intern(FAMILY_RELATION, copy.spc, copy.db, page.rel, page.fork);
-    const flags = page.bytes === undefined ? VALUE_RAW | VALUE_ZERO_PAGE : VALUE_RAW;
-    this.#builder.addMade(space, page.block, this.#lsn, flags, page.bytes ?? NO_BYTES);
+    if (page.bytes === "unsupported") {
+      // The record that copied it stands for it: a read says that it cannot be replayed.
+      const { bytes, start, totalLength } = this.#record;
+      const record = bytes.subarray(start, start + totalLength);
+      this.#builder.addMade(space, page.block, this.#lsn, VALUE_RECORD | VALUE_FROM_ZERO, record);
+      return;
+    }
+    const flags = page.bytes === "zeros" ? VALUE_RAW | VALUE_ZERO_PAGE : VALUE_RAW;
+    this.#builder.addMade(
+      space,
+      page.block,
+      this.#lsn,
+      flags,
+      page.bytes === "zeros" ? NO_BYTES : page.bytes,
+    );
   }
 
   createTablespace(spc: number, path: string): void {

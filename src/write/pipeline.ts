@@ -17,6 +17,7 @@ import type { EndOfWal } from "../postgres/wal/assembler.ts";
 import type { RecordBatch } from "../postgres/wal/record_batch.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
 import type { Lsn } from "../lsn.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
 import type { Timeline } from "../timeline/timeline.ts";
 import { decodeWal } from "./decode.ts";
@@ -41,6 +42,8 @@ export interface PipelineOptions {
   onIngest?(counters: IngestCounters): void;
   /** Told after every modification. */
   onProgress?(): void;
+  /** For pauses while the store does not answer reads that ingest needs. */
+  clock?: Clock;
   events?: EventSink;
   signal?: AbortSignal;
 }
@@ -56,7 +59,7 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     systemId: BigInt(timeline.facts.systemId),
     endOfWal: options.endOfWal,
   });
-  const ingest = ingestWal({ timeline, state, readDatabase, events, signal });
+  const ingest = ingestWal({ timeline, state, readDatabase, clock: options.clock, events, signal });
   options.onIngest?.(ingest.counters);
   const sink = timelineSink({ timeline, flusher, checkpointDistance, onProgress: options.onProgress });
   const batches: ReadableStream<RecordBatch> = source.pipeThrough(decode);
