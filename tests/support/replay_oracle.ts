@@ -23,6 +23,7 @@ import { getU32 } from "../../src/bytes/little_endian.ts";
 import { UnsupportedError } from "../../src/errors.ts";
 import { heapVisibilityEffects } from "../../src/postgres/effects/heap_visibility.ts";
 import type { EffectSink } from "../../src/postgres/effects/effect_sink.ts";
+import { finishGistSplit, gistImageNeedsRedo } from "../../src/postgres/redo/gist/gist.ts";
 import { canRedo, type RedoContext, redoRecord, type RedoTarget } from "../../src/postgres/redo/registry.ts";
 import type { VersionProfile } from "../../src/postgres/versions/profile.ts";
 import { type ImageCodecs, restoreImage } from "../../src/postgres/wal/block_image.ts";
@@ -237,6 +238,7 @@ class Judge {
         this.#compare(type, counts, page, managerOfPage(page, block), fork, block, index);
       }
       page.u8.set(this.#expected.u8);
+      if (gistImageNeedsRedo(record, index)) finishGistSplit(page, record.endLsn);
       return;
     }
     if (!record.willInit(index) && record.endLsn <= page.lsn) {

@@ -23,7 +23,6 @@ import { CorruptionError } from "../../../errors.ts";
 import { SizeOfItemPointerData, tidBlock, tidOffset } from "../../page/index_tuple.ts";
 import { BLCKSZ } from "../../page/page.ts";
 import { copyBytes } from "../page_edit.ts";
-import { copyTid } from "../btree/posting.ts";
 
 /** `offsetof(GinPostingList, bytes)`. */
 export const SizeOfGinPostingListHeader = 8;
@@ -91,7 +90,7 @@ function readVarbyte(bytes: Uint8Array, offset: number, end: number): number {
 }
 
 function startPacking(tid: number, bytes: Uint8Array, offset: number): void {
-  copyTid(packedList, 0, bytes, offset);
+  copyBytes(packedList, 0, bytes, offset, SizeOfItemPointerData);
   packedTid = tid;
   packedEnd = SizeOfGinPostingListHeader;
 }
