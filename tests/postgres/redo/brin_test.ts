@@ -32,7 +32,13 @@ function kindOf(record: DecodedRecord, index: number): string {
   return index < 0 ? name : `${name} ${record.blockId[index]}`;
 }
 
-const judged = judgedOnce({ rmid: RM_BRIN_ID, checking: "brin", run: runBrinWorkload, kindOf });
+const judged = judgedOnce({
+  rmid: RM_BRIN_ID,
+  checking: "brin",
+  run: runBrinWorkload,
+  kindOf,
+  pageIds: [0xf091, 0xf093],
+});
 const test = suite("redo/brin");
 
 for (const major of POSTGRES_MAJORS) {
@@ -42,6 +48,12 @@ for (const major of POSTGRES_MAJORS) {
       verdict.total("unsupported", "BRIN/");
     assert.is(failures, 0, verdict.report("BRIN/"));
     assert.ok(verdict.total("compared", "BRIN/") > 5000);
+  });
+
+  test(`redoBrin() leaves what the files of a stopped PostgreSQL ${major} hold`, async () => {
+    const { stopped } = await judged(major);
+    assert.equal(stopped.differences, []);
+    assert.ok(stopped.compared > 40, `${stopped.compared} pages`);
   });
 
   test(`redoBrin() has met every kind of block reference of PostgreSQL ${major}`, async () => {

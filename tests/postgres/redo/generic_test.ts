@@ -21,7 +21,13 @@ function kindOf(record: DecodedRecord, index: number): string {
   return `${pages}, ${index >= 0 && record.imageApplies(index) ? "image" : "delta"}`;
 }
 
-const judged = judgedOnce({ rmid: RM_GENERIC_ID, checking: "generic", run: runGenericWorkload, kindOf });
+const judged = judgedOnce({
+  rmid: RM_GENERIC_ID,
+  checking: "generic",
+  run: runGenericWorkload,
+  kindOf,
+  pageIds: [0xff83, 0xff83],
+});
 const test = suite("redo/generic");
 
 for (const major of POSTGRES_MAJORS) {
@@ -31,6 +37,12 @@ for (const major of POSTGRES_MAJORS) {
       verdict.total("unsupported", "Generic/");
     assert.is(failures, 0, verdict.report("Generic/"));
     assert.ok(verdict.total("compared", "Generic/") > 5000);
+  });
+
+  test(`redoGeneric() leaves what the files of a stopped PostgreSQL ${major} hold`, async () => {
+    const { stopped } = await judged(major);
+    assert.equal(stopped.differences, []);
+    assert.ok(stopped.compared > 200, `${stopped.compared} pages`);
   });
 
   test(`redoGeneric() has met every kind of page of PostgreSQL ${major}`, async () => {
