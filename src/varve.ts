@@ -21,7 +21,7 @@ import { LayerFetcher } from "./read/fetch.ts";
 import { TimelineReader } from "./read/get_page.ts";
 import { LayerFiles } from "./read/layer_files.ts";
 import { describeManifestLayer, type Manifest } from "./timeline/manifest.ts";
-import { ManifestWriter, readManifest } from "./timeline/manifest_store.ts";
+import { ManifestWriter, readManifest, type StoredManifest } from "./timeline/manifest_store.ts";
 import { checkTimelineName, manifestKey } from "./timeline/object_keys.ts";
 import { ABSENT } from "./timeline/sizes.ts";
 import { Timeline } from "./timeline/timeline.ts";
@@ -30,6 +30,7 @@ import type { BackupDirectory } from "./ports/backup_directory.ts";
 import { bootstrapFromFiles } from "./write/bootstrap_from_files.ts";
 import { openArchive, type SegmentDirectory } from "./write/source/archive.ts";
 import { bootstrapFromServer } from "./write/bootstrap_from_server.ts";
+import { adoptLocalLayers } from "./write/adopt_local.ts";
 import type { FeedbackKind } from "./write/feedback.ts";
 import { Flusher } from "./write/flush.ts";
 import { Follower, type FollowerOptions } from "./write/follower.ts";
@@ -161,6 +162,11 @@ export interface FollowOptions extends WriterOptions {
   source: Pick<SourceAccess, "driver" | "connection"> & { untar: UntarFunction };
   /** Physical replication slot, made where it is missing; null: none, WAL may be recycled under us. Default `varve`. */
   slot?: string | null;
+  /**
+   * What counts as durable when the server is told how far it may forget WAL: `store`, what the manifest in the store
+   * names; `disk`, also what is in layers on this machine's disk (needs `local`). Default `store`.
+   */
+  acknowledge?: "store" | "disk";
   /** `neon` when the source is a Neon safekeeper. Default `postgres`. */
   feedback?: FeedbackKind;
   /** Ends in order once records up to here have been taken in. */
@@ -195,6 +201,9 @@ export async function follow(options: FollowOptions): Promise<Following> {
   const { store, clock, events, source, slot = "varve", signal } = options;
   const name = options.timeline ?? "main";
   checkTimelineName(name);
+  if (options.acknowledge === "disk" && options.local === undefined) {
+    throw new TypeError("Cannot acknowledge what is on disk: no place for local layers was given");
+  }
   const access: SourceAccess = { driver: source.driver, connection: source.connection, clock, events };
   const stored = await readManifest(store, name, signal);
   const manifest = stored === undefined
@@ -209,7 +218,7 @@ export async function follow(options: FollowOptions): Promise<Following> {
       onProgress: options.onBackupProgress,
       signal,
     })
-    : await ManifestWriter.claim(store, clock, stored, signal);
+    : await takeOver(options, stored);
   const connection = new ConnectionStatusWatch();
   const writing = await startWriting(options, manifest, ({ timeline, flusher }) => ({
     until: options.until,
@@ -220,7 +229,12 @@ export async function follow(options: FollowOptions): Promise<Following> {
         ...access,
         lastRecordLsn,
         tli: timeline.tli,
-        positions: { processed: () => timeline.lastRecordLsn, durable: () => timeline.remoteConsistentLsn },
+        positions: {
+          processed: () => timeline.lastRecordLsn,
+          durable: () =>
+            options.acknowledge === "disk" ? timeline.diskConsistentLsn : timeline.remoteConsistentLsn,
+          diskConsistent: () => timeline.diskConsistentLsn,
+        },
         expected: { ...facts, systemId: BigInt(facts.systemId) },
         slot: slot ?? undefined,
         feedback: options.feedback,
@@ -233,6 +247,20 @@ export async function follow(options: FollowOptions): Promise<Following> {
     },
   }));
   return { ...writing, connection };
+}
+
+/** Claims a timeline that exists, and brings to its store what so far is only on this machine's disk. */
+async function takeOver(
+  options: WriterOptions & { signal?: AbortSignal },
+  stored: StoredManifest,
+): Promise<ManifestWriter> {
+  const { store, clock, local, events, signal, blockCodecs = BlockCodecs.NONE } = options;
+  const manifest = await ManifestWriter.claim(store, clock, stored, signal);
+  const previousEpoch = stored.manifest.epoch;
+  if (local !== undefined) {
+    await adoptLocalLayers({ local, store, manifest, previousEpoch, codecs: blockCodecs, events, signal });
+  }
+  return manifest;
 }
 
 /** Opens a timeline that this process may write, and starts a follower on it. */
@@ -293,13 +321,13 @@ export interface ImportOptions extends WriterOptions {
  * @throws {MismatchError} If the WAL is another cluster's.
  */
 export async function importTimeline(options: ImportOptions): Promise<Omit<Following, "connection">> {
-  const { store, clock, signal, base, wal } = options;
+  const { store, signal, base, wal } = options;
   const name = options.timeline ?? "main";
   checkTimelineName(name);
   const stored = await readManifest(store, name, signal);
   const manifest = stored === undefined
     ? await bootstrapFromFiles({ ...options, timeline: name, base, onProgress: options.onBackupProgress })
-    : await ManifestWriter.claim(store, clock, stored, signal);
+    : await takeOver(options, stored);
   const { facts, diskConsistentLsn, tli } = manifest.manifest;
   const { normalized: startLsn } = startPointAfter(diskConsistentLsn, facts.walSegmentSize);
   const archive = await openArchive({

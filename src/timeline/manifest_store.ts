@@ -52,6 +52,8 @@ export class ManifestWriter {
   readonly #clock: Clock;
   #current: StoredManifest;
   #fenced = false;
+  /** Ids of commits that were not answered: any of them may be what the store holds. */
+  readonly #unanswered = new Set<string>();
 
   private constructor(store: ObjectStore, clock: Clock, current: StoredManifest) {
     this.#store = store;
@@ -115,22 +117,38 @@ export class ManifestWriter {
       commitId: makeCommitId(this.#clock),
       committedAtMs: this.#clock.now(),
     };
-    try {
-      const etag = await putManifest(this.#store, next, this.#current.etag, signal);
-      this.#current = { manifest: next, etag };
-    } catch (error) {
-      if (error instanceof FencedError) this.#fenced = true;
-      else if (error instanceof UnavailableError) await this.#adoptOwnLostCommit(next, signal);
-      else throw error;
-      if (this.#current.manifest.commitId !== next.commitId) throw error;
+    for (;;) {
+      try {
+        const etag = await putManifest(this.#store, next, this.#current.etag, signal);
+        this.#current = { manifest: next, etag };
+        break;
+      } catch (error) {
+        if (error instanceof UnavailableError) this.#unanswered.add(next.commitId);
+        else if (!(error instanceof FencedError)) throw error;
+        await this.#adoptOwnLostCommit(signal);
+        if (this.#current.manifest.commitId === next.commitId) break;
+        if (error instanceof UnavailableError) throw error;
+        // What is in the way may be an earlier try of ours, of which we did not know that it happened.
+        if (!this.#isOwnLost(this.#current)) {
+          this.#fenced = true;
+          throw error;
+        }
+        this.#unanswered.delete(this.#current.manifest.commitId);
+      }
     }
+    this.#unanswered.clear();
     return next;
   }
 
-  /** After an unanswered write: if the store holds it, it happened. If that cannot be learnt now, the caller retries. */
-  async #adoptOwnLostCommit(next: Manifest, signal?: AbortSignal): Promise<void> {
-    const stored = await readManifest(this.#store, next.timeline, signal);
-    if (stored?.manifest.commitId === next.commitId) this.#current = stored;
+  #isOwnLost({ manifest }: StoredManifest): boolean {
+    return this.#unanswered.has(manifest.commitId);
+  }
+
+  /** If the store holds an unanswered write, it happened. If that cannot be learnt now, the caller tries again. */
+  async #adoptOwnLostCommit(signal?: AbortSignal): Promise<void> {
+    if (this.#unanswered.size === 0) return;
+    const stored = await readManifest(this.#store, this.#current.manifest.timeline, signal);
+    if (stored !== undefined && this.#isOwnLost(stored)) this.#current = stored;
   }
 }
 

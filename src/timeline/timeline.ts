@@ -8,6 +8,7 @@
  * Positions, always `remoteConsistentLsn <= lastRecordLsn`:
  * - `lastRecordLsn`: end of the last record taken in; pages can be read up to here.
  * - `remoteConsistentLsn`: all WAL up to here is in layers that the committed manifest names.
+ * - `diskConsistentLsn`: all WAL up to here is in layers on this machine's disk, or in the store: at or beyond the former.
  *
  * @module
  */
@@ -55,6 +56,7 @@ export class Timeline {
 
   readonly #lastRecord: LsnGate;
   readonly #remoteConsistent: LsnGate;
+  readonly #onDisk: LsnGate;
   #layers: LayerMap;
   #open: MemoryLayer;
   /** Oldest first. */
@@ -70,6 +72,7 @@ export class Timeline {
     this.#layers = start.layers;
     this.#lastRecord = new LsnGate(start.diskConsistentLsn);
     this.#remoteConsistent = new LsnGate(start.diskConsistentLsn);
+    this.#onDisk = new LsnGate(start.diskConsistentLsn);
     this.#open = new MemoryLayer(start.diskConsistentLsn, start.tli);
   }
 
@@ -82,6 +85,9 @@ export class Timeline {
   }
   get remoteConsistentLsn(): Lsn {
     return this.#remoteConsistent.reached;
+  }
+  get diskConsistentLsn(): Lsn {
+    return this.#onDisk.reached;
   }
   get layers(): LayerMap {
     return this.#layers;
@@ -149,6 +155,12 @@ export class Timeline {
     this.#layers = this.#layers.withChanges({ add: descriptors });
     this.#frozen = this.#frozen.slice(1);
     this.#remoteConsistent.advance(flushed.endLsn);
+    this.#onDisk.advance(flushed.endLsn);
+  }
+
+  /** WAL up to here is in layers on this machine's disk. */
+  noteOnDisk(lsn: Lsn): void {
+    this.#onDisk.advance(lsn);
   }
 
   /** Replaces layer files by others of the same content. */

@@ -2,7 +2,7 @@
  * Waiting until an LSN is reached.
  *
  * Shared by both paths. Waiters resolve in the microtask after `advance`, lowest LSN first; a waiter that gives up by its
- * signal leaves nothing behind.
+ * signal leaves nothing behind; once the gate has failed, nobody waits in vain.
  *
  * @module
  */
@@ -18,6 +18,7 @@ interface Waiter {
 export class LsnGate {
   #reached: Lsn;
   #waiters: Waiter[] = [];
+  #failure: { reason: unknown } | undefined;
 
   constructor(reached: Lsn) {
     this.#reached = reached;
@@ -37,8 +38,9 @@ export class LsnGate {
     for (const waiter of woken.sort((left, right) => left.lsn - right.lsn)) waiter.resolve();
   }
 
-  /** Makes all waiters fail: the position will never advance again. */
+  /** Makes all waiters fail, now and later: the position will never advance again. The first reason stays. */
   fail(reason: unknown): void {
+    this.#failure ??= { reason };
     const waiters = this.#waiters;
     this.#waiters = [];
     for (const waiter of waiters) waiter.reject(reason);
@@ -48,6 +50,7 @@ export class LsnGate {
   async wait(lsn: Lsn, signal?: AbortSignal): Promise<void> {
     if (lsn <= this.#reached) return;
     signal?.throwIfAborted();
+    if (this.#failure !== undefined) throw this.#failure.reason;
     let onAbort: (() => void) | undefined;
     try {
       await new Promise<void>((resolve, reject) => {

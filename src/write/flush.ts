@@ -198,6 +198,8 @@ export class Flusher {
       generate: () => memoryLayerFile(memory, timeline.spaces, profile, codec),
       store,
       local,
+      // A layer that ends inside a record is not history up to its end: only the store's manifest says how far it goes.
+      onLocal: () => memory.endLsn === memory.lastLsn && timeline.noteOnDisk(memory.endLsn),
       signal: this.#stopped.signal,
     });
     if (local !== undefined) this.#options.onResident?.(descriptor);

@@ -73,6 +73,8 @@ export class Follower {
   async abort(): Promise<void> {
     this.#abort.abort(new DOMException("Following was broken off", "AbortError"));
     this.#end.abort(this.#abort.signal.reason);
+    // First the flush: a write that waits for it to make room would never end, and the pipeline waits for that write.
+    await this.#options.flusher.stop();
     await this.done.catch(() => {});
   }
 

@@ -36,10 +36,18 @@ export function memoryLayerIdentity(
     keyMin: { ...spaces.get(first), block: firstBlock ?? 0 },
     keyMax: { ...spaces.get(last), block: lastBlock },
     lsnStart: memory.startLsn + 1 as Lsn,
-    lsnEnd: memory.lastLsn + 1 as Lsn,
+    lsnEnd: fileEnd(memory),
     epoch,
     unique,
   };
+}
+
+/**
+ * Exclusive end of the file's LSN range. Records end at multiples of 8: one past such an end says that the file holds
+ * all records up to there, two past it that it ends inside a record of many pages (see adopt_local.ts).
+ */
+function fileEnd(memory: MemoryLayer): Lsn {
+  return memory.lastLsn + (memory.endLsn === memory.lastLsn ? 1 : 2) as Lsn;
 }
 
 /** Yields the file in chunks and returns what is known of it. */
@@ -61,7 +69,7 @@ export function* memoryLayerFile(
       if ((index & 63) === 0) yield* writer.take();
     }
   }
-  const summary = writer.finish({ lsnEnd: memory.lastLsn + 1 as Lsn });
+  const summary = writer.finish({ lsnEnd: fileEnd(memory) });
   yield* writer.take();
   return summary;
 }

@@ -11,7 +11,7 @@ import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { formatLayerName, type LayerName } from "../layer/layer_name.ts";
 import type { LayerSummary } from "../layer/layer_writer.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
-import type { ObjectStore } from "../ports/object_store.ts";
+import type { ObjectBody, ObjectStore } from "../ports/object_store.ts";
 import { layerKey } from "../timeline/object_keys.ts";
 
 /** Bytes read at a time from a local copy on its way to the store. */
@@ -25,6 +25,8 @@ export interface StoreLayerOptions {
   generate(): Iterator<Uint8Array, LayerSummary>;
   store: ObjectStore;
   local?: LocalLayers;
+  /** Told when the local copy is durable, before the store has the object. */
+  onLocal?(): void;
   signal?: AbortSignal;
 }
 
@@ -92,9 +94,14 @@ async function putByLocalCopy(
     await writer.abort();
     throw error;
   }
-  const { size } = summary;
-  await store.put(layerKey(timeline, name), { size, open: () => readLocal(local, name, size) }, { signal });
+  options.onLocal?.();
+  await store.put(layerKey(timeline, name), localBody(local, name, summary.size), { signal });
   return summary;
+}
+
+/** A local copy as the body of an object. */
+export function localBody(local: LocalLayers, name: string, size: number): ObjectBody {
+  return { size, open: () => readLocal(local, name, size) };
 }
 
 async function* readLocal(local: LocalLayers, name: string, size: number): AsyncGenerator<Uint8Array> {

@@ -110,6 +110,36 @@ test("ManifestWriter.commit() knows its own write when the answer was lost", asy
   assert.is((await readManifest(store, "main"))!.manifest.diskConsistentLsn, 0x3100000);
 });
 
+test("ManifestWriter.commit() tried again is not fenced by its own write, whose answer was lost with the store", async () => {
+  const memory = new MemoryStore();
+  const store = losingAnswers(memory);
+  const writer = await ManifestWriter.create(store, systemClock, START);
+  // The write happens, and then nothing answers: neither the write nor the look whether it happened.
+  store.lose = true;
+  store.get = () => Promise.reject(new UnavailableError("The store is away"));
+  await assert.rejects(writer.commit({ diskConsistentLsn: 0x3000000 as Lsn }), UnavailableError);
+  assert.is(writer.manifest.diskConsistentLsn, START.diskConsistentLsn);
+  // Back, and away again before it can say what is there.
+  await assert.rejects(writer.commit({ diskConsistentLsn: 0x3000000 as Lsn }), UnavailableError);
+  store.get = (key, options) => memory.get(key, options);
+  await writer.commit({ diskConsistentLsn: 0x3000000 as Lsn });
+  await writer.commit({ diskConsistentLsn: 0x3100000 as Lsn });
+  assert.is((await readManifest(memory, "main"))!.manifest.diskConsistentLsn, 0x3100000);
+});
+
+test("ManifestWriter.commit() tried again is fenced by who came in between", async () => {
+  const memory = new MemoryStore();
+  const store = losingAnswers(memory);
+  const writer = await ManifestWriter.create(store, systemClock, START);
+  store.lose = true;
+  store.get = () => Promise.reject(new UnavailableError("The store is away"));
+  await assert.rejects(writer.commit({ diskConsistentLsn: 0x3000000 as Lsn }), UnavailableError);
+  store.get = (key, options) => memory.get(key, options);
+  await ManifestWriter.claim(memory, systemClock, (await readManifest(memory, "main"))!);
+  await assert.rejects(writer.commit({ diskConsistentLsn: 0x3000000 as Lsn }), FencedError);
+  await assert.rejects(writer.commit({ diskConsistentLsn: 0x3000000 as Lsn }), FencedError);
+});
+
 test("checkTimelineName() refuses what could leave the folder", () => {
   for (const name of ["main", "a", "A.b_c-1"]) checkTimelineName(name);
   for (const name of ["", ".", "..", "a/b", "-a", "a b", "é", "a".repeat(129)]) {

@@ -1,0 +1,92 @@
+/**
+ * Write path, at start: layers that are durable on this machine's disk but not in the store yet.
+ *
+ * With acknowledgement at the level `disk`, PostgreSQL may have recycled WAL that so far is only in a local layer. A
+ * writer that starts again therefore brings such layers to the store first. They are exactly the local delta layers of
+ * the last writer's epoch (nobody has written since, or the epoch would be another) that continue the manifest without a
+ * gap; anything else that the manifest does not name is removed as ever.
+ *
+ * @module
+ */
+import type { BlockCodecs } from "../bytes/block_codec.ts";
+import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
+import { parseLayerName } from "../layer/layer_name.ts";
+import { openLayer } from "../layer/layer_reader.ts";
+import { formatLsn, type Lsn } from "../lsn.ts";
+import type { EventSink } from "../ports/events.ts";
+import type { LocalLayers } from "../ports/local_layers.ts";
+import type { ObjectStore } from "../ports/object_store.ts";
+import { manifestLayer } from "../timeline/manifest.ts";
+import type { ManifestWriter } from "../timeline/manifest_store.ts";
+import { layerKey } from "../timeline/object_keys.ts";
+import { localBody } from "./store_layer.ts";
+
+export interface AdoptOptions {
+  local: LocalLayers;
+  store: ObjectStore;
+  /** This writer's claim. */
+  manifest: ManifestWriter;
+  /** Epoch of the writer before, whose layers these may be. */
+  previousEpoch: number;
+  codecs: BlockCodecs;
+  events?: EventSink;
+  signal?: AbortSignal;
+}
+
+/** Uploads and commits what continues the manifest; resolves when all of it is durable in the store. */
+export async function adoptLocalLayers(options: AdoptOptions): Promise<void> {
+  const { manifest, store, local, events, signal } = options;
+  for (;;) {
+    const next = await findNext(options);
+    if (next === undefined) return;
+    const { timeline, layers } = manifest.manifest;
+    await store.put(layerKey(timeline, next.name), localBody(local, next.name, next.size), { signal });
+    const diskConsistentLsn = next.lsnEnd - 1 as Lsn;
+    await manifest.commit({ layers: [...layers, manifestLayer(next)], diskConsistentLsn }, signal);
+    events?.({
+      level: "info",
+      topic: "follow.adopted",
+      message: `Brought a layer to the store that was only on disk: WAL up to ${
+        formatLsn(diskConsistentLsn)
+      }`,
+      fields: { layer: next.name, bytes: next.size },
+    });
+  }
+}
+
+/** The local layer that begins right behind the manifest's WAL, if it is whole. */
+async function findNext(options: AdoptOptions): Promise<LayerDescriptor | undefined> {
+  const { local, manifest, previousEpoch, codecs, signal } = options;
+  const { layers, diskConsistentLsn } = manifest.manifest;
+  const named = new Set(layers.map((layer) => layer.name));
+  for (const { name, size } of await local.list()) {
+    const parsed = parseLayerName(name);
+    if (
+      parsed === undefined || named.has(name) || parsed.kind !== "delta" || parsed.epoch !== previousEpoch
+    ) continue;
+    // One that ends inside a record does not say how far history goes.
+    if (parsed.lsnStart !== diskConsistentLsn + 1 || (parsed.lsnEnd - 1) % 8 !== 0) continue;
+    const file = await local.open(name);
+    if (file === undefined) continue;
+    try {
+      const source = { size, readRange: (offset: number, length: number) => file.readRange(offset, length) };
+      const { footer } = await openLayer(source, name, { codecs, signal });
+      const { kind, keyMin, keyMax, lsnStart, lsnEnd, epoch } = parsed;
+      return {
+        name,
+        kind,
+        keyMin,
+        keyMax,
+        lsnStart,
+        lsnEnd,
+        size,
+        checksum: footer.checksum,
+        complete: false,
+        epoch,
+      };
+    } finally {
+      await file.close();
+    }
+  }
+  return undefined;
+}
