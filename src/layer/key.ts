@@ -104,6 +104,12 @@ export function setU32BE(bytes: Uint8Array, offset: number, value: number): void
   bytes[offset + 3] = value;
 }
 
+/**
+ * A full-page image of a GiST page whose split its record finished: replay also sets its NSN and clears its mark, as
+ * PostgreSQL does after it has restored the image (postgres/redo/gist).
+ */
+export const VALUE_ENDS_GIST_SPLIT = 0x80;
+
 /** The family that holds the sizes of this one's spaces. */
 export function sizeFamily(family: number): number {
   return family + 1;

@@ -7,6 +7,7 @@ import {
   type Key,
   VALUE_COMPRESSION_MASK,
   VALUE_COMPRESSION_SHIFT,
+  VALUE_ENDS_GIST_SPLIT,
   VALUE_FROM_ZERO,
   VALUE_KIND_MASK,
   VALUE_ZERO_PAGE,
@@ -27,7 +28,8 @@ const FAMILIES = [
   "file",
 ];
 const VALUE_KINDS = ["raw", "record", "full_page_image", "dropped"];
-const KNOWN_FLAGS = VALUE_KIND_MASK | VALUE_FROM_ZERO | VALUE_ZERO_PAGE | VALUE_COMPRESSION_MASK;
+const KNOWN_FLAGS = VALUE_KIND_MASK | VALUE_FROM_ZERO | VALUE_ZERO_PAGE | VALUE_COMPRESSION_MASK |
+  VALUE_ENDS_GIST_SPLIT;
 
 /** For example `relation 1663/5/16384/0 block 7`. */
 export function describeKey(key: Key): string {
@@ -42,6 +44,7 @@ export function describeFlags(flags: number): string {
   if ((flags & VALUE_ZERO_PAGE) !== 0) parts.push("zero_page");
   const compression = (flags & VALUE_COMPRESSION_MASK) >> VALUE_COMPRESSION_SHIFT;
   if (compression !== 0) parts.push(`compression ${compression}`);
+  if ((flags & VALUE_ENDS_GIST_SPLIT) !== 0) parts.push("ends_gist_split");
   const unknown = flags & ~KNOWN_FLAGS;
   if (unknown !== 0) parts.push(`unknown 0x${unknown.toString(16)}`);
   return parts.join(" ");

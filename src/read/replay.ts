@@ -15,6 +15,7 @@ import {
   VALUE_COMPRESSION_MASK,
   VALUE_COMPRESSION_SHIFT,
   VALUE_DROPPED,
+  VALUE_ENDS_GIST_SPLIT,
   VALUE_FROM_ZERO,
   VALUE_FULL_PAGE_IMAGE,
   VALUE_KIND_MASK,
@@ -26,6 +27,7 @@ import type { ValueChain } from "../layer/value_chain.ts";
 import { BLCKSZ, type Page } from "../postgres/page/page.ts";
 import type { SlruKind } from "../postgres/page/slru.ts";
 import { SLRU_PAGES_PER_SEGMENT } from "../postgres/page/slru.ts";
+import { finishGistSplit } from "../postgres/redo/gist/gist.ts";
 import { type RedoContext, redoRecord, type RedoTarget } from "../postgres/redo/registry.ts";
 import { redoSlruPage } from "../postgres/redo/slru.ts";
 import type { VersionProfile } from "../postgres/versions/profile.ts";
@@ -94,6 +96,7 @@ export class Replayer {
           chain.lsns[index],
         );
         if (!page.isNew()) page.setLsn(chain.lsns[index]);
+        if ((flags & VALUE_ENDS_GIST_SPLIT) !== 0) finishGistSplit(page, chain.lsns[index]);
         break;
       }
       case VALUE_RECORD:

@@ -10,11 +10,13 @@ import {
   FAMILY_RELATION,
   VALUE_CARRIES_IMAGES,
   VALUE_COMPRESSION_SHIFT,
+  VALUE_ENDS_GIST_SPLIT,
   VALUE_FROM_ZERO,
   VALUE_FULL_PAGE_IMAGE,
   VALUE_RECORD,
 } from "../layer/key.ts";
 import type { ModificationBuilder } from "../layer/modification.ts";
+import { gistImageNeedsRedo } from "../postgres/redo/gist/gist.ts";
 import { imageMethod } from "../postgres/wal/block_image.ts";
 import type { DecodedRecord } from "../postgres/wal/record.ts";
 import type { Timeline } from "../timeline/timeline.ts";
@@ -53,7 +55,8 @@ export function addBlockReferences(
         space,
         block,
         lsn,
-        VALUE_FULL_PAGE_IMAGE | (imageMethod(record, index) << VALUE_COMPRESSION_SHIFT),
+        VALUE_FULL_PAGE_IMAGE | (imageMethod(record, index) << VALUE_COMPRESSION_SHIFT) |
+          (gistImageNeedsRedo(record, index) ? VALUE_ENDS_GIST_SPLIT : 0),
         record.imageOffset[index],
         record.imageLength[index],
         record.holeOffset[index] | (record.holeLength[index] << 16),

@@ -4,6 +4,7 @@
  * Relations are compared page by page after PostgreSQL's own masks; SLRU segments, relation maps and prepared transactions
  * byte for byte. Left out, and why: free space maps (most of their changes are not in WAL), unlogged and temporary
  * relations (never in WAL), pages that only the server's file has if they are all zero (extension is not in WAL).
+ * SP-GiST's metapage is compared without its cache of pages with room, which changes without WAL.
  * Sequences log values ahead; their page is compared as WAL must leave it (`alignSequence`).
  * Visibility maps may have fewer bits than the server's, never more: CREATE DATABASE with the WAL log strategy logs map
  * pages as if they had a hole where their bits are (`RelationCopyStorageUsingBuffer`), so that any redo of it loses them,
@@ -27,7 +28,7 @@ import {
 import { Page, SizeOfPageHeaderData } from "../../src/postgres/page/page.ts";
 import { parseSlruPath, SLRU_PAGES_PER_SEGMENT } from "../../src/postgres/page/slru.ts";
 import { profileOfMajor } from "../../src/postgres/versions/all.ts";
-import { RM_SEQ_ID, rmgrName } from "../../src/postgres/wal/rmgr.ts";
+import { RM_SEQ_ID, RM_SPGIST_ID, rmgrName } from "../../src/postgres/wal/rmgr.ts";
 import type { TimelineReader } from "../../src/read/get_page.ts";
 
 const BLCKSZ = 8192;
@@ -201,6 +202,11 @@ class Judge {
     maskPage(ours, manager, fork, block);
     maskPage(theirs, manager, fork, block);
     if (manager === RM_SEQ_ID && fork === 0) alignSequence(ours, theirs);
+    if (manager === RM_SPGIST_ID && block === 0) {
+      for (const page of [ours, theirs]) {
+        blankLastUsedPages(page);
+      }
+    }
     const at = firstDifference(ours.u8, theirs.u8);
     if (at >= 0 && fork === VISIBILITYMAP_FORKNUM && isSubset(ours.u8, theirs.u8)) {
       this.#result.mapPagesWithFewerBits++;
@@ -275,6 +281,12 @@ function alignSequence(ours: Page, theirs: Page): void {
   const usedUp = logged.getBigInt64(8, true) === 0n && logged.getUint8(16) === 1;
   if (!usedUp || left === 0n || (ahead % left !== 0n && used.getUint8(16) === 1)) return;
   ours.u8.subarray(start(ours), start(ours) + 17).set(theirs.u8.subarray(start(theirs), start(theirs) + 17));
+}
+
+/** SP-GiST's metapage caches which pages had room (`lastUsedPages`), changed without WAL and not masked. */
+function blankLastUsedPages(page: Page): void {
+  const magicEnd = SizeOfPageHeaderData + 4;
+  page.u8.fill(0, magicEnd, Math.max(magicEnd, page.lower));
 }
 
 /** Whether no bit is set in `left` that is not in `right`. */
