@@ -9,7 +9,7 @@
  * @module
  */
 import { setU32 } from "../bytes/little_endian.ts";
-import { UnsupportedError } from "../errors.ts";
+import { MismatchError, UnsupportedError } from "../errors.ts";
 import { formatLsn, INVALID_LSN, type Lsn } from "../lsn.ts";
 import {
   FAMILY_CLUSTER_STATE,
@@ -59,6 +59,7 @@ export interface DatabaseCopy {
 /** Most blocks that one record covers with zeros (8 GiB). */
 const GAP_BLOCKS_MAX = 1 << 20;
 const LAST_FORK = 3;
+const WAL_LEVEL_MINIMAL = 0;
 const NO_BYTES = new Uint8Array(0);
 
 /** See the module's description. */
@@ -97,6 +98,16 @@ export class IngestEffects implements EffectSink {
   /** Writes what is known only at the record's end: sizes, and the cluster's state if it changed. */
   endRecord(state: ClusterState): void {
     if (this.#resized.length > 0) this.#writeSizes();
+    if (state.walLevel === WAL_LEVEL_MINIMAL) {
+      throw new MismatchError(
+        `Cannot go on at LSN ${
+          formatLsn(this.#lsn)
+        }: WAL was written with wal_level = minimal, so it lacks changes`,
+        {
+          hint: "Set wal_level = replica again and follow into a new timeline.",
+        },
+      );
+    }
     if (state.needsSave()) {
       this.#put(FAMILY_CLUSTER_STATE, 0, 0, encodeClusterState(state));
       state.markSaved();

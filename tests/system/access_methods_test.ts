@@ -8,7 +8,7 @@ import { runBrinWorkload } from "../postgres/redo/brin_workload.ts";
 import { runBtreeWorkload } from "../postgres/redo/btree_workload.ts";
 import { runGenericWorkload } from "../postgres/redo/generic_workload.ts";
 import { runGinWorkload } from "../postgres/redo/gin_workload.ts";
-import { runGistWorkload } from "../postgres/redo/gist_workload.ts";
+import { runFollowableGistWorkload } from "../postgres/redo/gist_workload.ts";
 import { runHashWorkload } from "../postgres/redo/hash_workload.ts";
 import { runSpgistWorkload } from "../postgres/redo/spgist_workload.ts";
 import { followCluster, judgeStoppedCluster, testStore } from "../support/follow.ts";
@@ -22,7 +22,7 @@ const WORKLOADS: [manager: string, run: (cluster: Cluster) => Promise<void>][] =
   ["Btree", runBtreeWorkload],
   ["Hash", runHashWorkload],
   ["Gin", runGinWorkload],
-  ["Gist", runGistWorkload],
+  ["Gist", runFollowableGistWorkload],
   ["SPGist", runSpgistWorkload],
   ["BRIN", runBrinWorkload],
   ["Generic", runGenericWorkload],
