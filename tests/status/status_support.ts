@@ -72,7 +72,7 @@ export function someFollowing(timeline = someTimeline()) {
   const connection = new ConnectionStatusWatch();
   const { promise: done, resolve: end, reject: fail } = Promise.withResolvers<void>();
   done.catch(() => {});
-  const counters = { unsupportedRecords: 3 };
+  const counters = { unsupportedRecords: 3, unsupportedPages: 0 };
   const parts: TimelineParts = { timeline, connection, follower: { counters, done } };
   return { parts, timeline, connection, end, fail };
 }
