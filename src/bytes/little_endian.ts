@@ -10,7 +10,9 @@
 // PostgreSQL's pages and WAL are in the byte order of the server; every platform we read is little-endian, and so
 // must be the host, because pages are edited through aliased typed arrays.
 if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
-  throw new RangeError("Cannot run varve on a big-endian host: pages are edited in place in little-endian order");
+  throw new RangeError(
+    "Cannot run varve on a big-endian host: pages are edited in place in little-endian order",
+  );
 }
 
 export function getU16(bytes: Uint8Array, offset: number): number {
@@ -18,7 +20,8 @@ export function getU16(bytes: Uint8Array, offset: number): number {
 }
 
 export function getU32(bytes: Uint8Array, offset: number): number {
-  return (bytes[offset] | (bytes[offset + 1] << 8) | (bytes[offset + 2] << 16) | (bytes[offset + 3] << 24)) >>> 0;
+  return (bytes[offset] | (bytes[offset + 1] << 8) | (bytes[offset + 2] << 16) |
+    (bytes[offset + 3] << 24)) >>> 0;
 }
 
 export function getI32(bytes: Uint8Array, offset: number): number {

@@ -64,7 +64,12 @@ export interface RedoTarget {
  * thrown away, but no byte outside it has changed.
  * @throws {UnsupportedError} If the manager or opcode is unknown.
  */
-export type RedoFunction = (page: Page, record: DecodedRecord, target: RedoTarget, context: RedoContext) => void;
+export type RedoFunction = (
+  page: Page,
+  record: DecodedRecord,
+  target: RedoTarget,
+  context: RedoContext,
+) => void;
 
 const REGISTRY: (RedoFunction | undefined)[] = [];
 REGISTRY[RM_XLOG_ID] = redoXlog;
@@ -81,7 +86,12 @@ REGISTRY[RM_BRIN_ID] = redoBrin;
 REGISTRY[RM_GENERIC_ID] = redoGeneric;
 
 /** Replays one record on one page of a relation. See {@linkcode RedoFunction}. */
-export function redoRecord(page: Page, record: DecodedRecord, target: RedoTarget, context: RedoContext): void {
+export function redoRecord(
+  page: Page,
+  record: DecodedRecord,
+  target: RedoTarget,
+  context: RedoContext,
+): void {
   const redo = REGISTRY[record.rmid];
   if (redo === undefined) throw unsupportedRecord(record);
   redo(page, record, target, context);
