@@ -60,9 +60,10 @@ export class Flusher {
   constructor(options: FlusherOptions) {
     this.#options = options;
     this.#flushed = new Promise((resolve) => this.#resolveFlushed = resolve);
-    options.signal?.addEventListener("abort", () => this.#stopped.abort(options.signal!.reason), {
-      once: true,
-    });
+    const { signal } = options;
+    const stop = () => this.#stopped.abort(signal!.reason);
+    if (signal?.aborted) stop();
+    signal?.addEventListener("abort", stop, { once: true });
   }
 
   /** Starts the loop; it ends with `stop`, the signal, or a failure that is not the store's absence. */
@@ -119,6 +120,7 @@ export class Flusher {
     const { timeline, events } = this.#options;
     try {
       for (;;) {
+        this.#stopped.signal.throwIfAborted();
         while (timeline.frozen.length === 0) await this.#idle();
         await this.#flushOldest(timeline.frozen[0]);
         this.#announce();
@@ -157,9 +159,11 @@ export class Flusher {
     const { timeline, clock, events } = this.#options;
     const startedMs = clock.monotonicMs();
     const backoff = new Backoff(clock, { initialMs: 100, factor: 1.5, maxMs: 15_000 });
+    let descriptor: LayerDescriptor | undefined;
     for (;;) {
       try {
-        const descriptor = memory.entryCount > 0 ? await this.#writeLayer(memory) : undefined;
+        // Once it is stored, only its commit is tried again.
+        if (memory.entryCount > 0) descriptor ??= await this.#writeLayer(memory);
         await this.#commit(memory, descriptor);
         timeline.completeFlush(memory, descriptor === undefined ? [] : [descriptor]);
         events?.({
