@@ -125,30 +125,30 @@ export class ManifestWriter {
       } catch (error) {
         if (error instanceof UnavailableError) this.#unanswered.add(next.commitId);
         else if (!(error instanceof FencedError)) throw error;
-        await this.#adoptOwnLostCommit(signal);
-        if (this.#current.manifest.commitId === next.commitId) break;
+        const adopted = await this.#adoptOwnLostCommit(signal);
+        if (adopted === next.commitId) break;
         if (error instanceof UnavailableError) throw error;
         // What is in the way may be an earlier try of ours, of which we did not know that it happened.
-        if (!this.#isOwnLost(this.#current)) {
+        if (adopted === undefined) {
           this.#fenced = true;
           throw error;
         }
-        this.#unanswered.delete(this.#current.manifest.commitId);
       }
     }
     this.#unanswered.clear();
     return next;
   }
 
-  #isOwnLost({ manifest }: StoredManifest): boolean {
-    return this.#unanswered.has(manifest.commitId);
-  }
-
-  /** If the store holds an unanswered write, it happened. If that cannot be learnt now, the caller tries again. */
-  async #adoptOwnLostCommit(signal?: AbortSignal): Promise<void> {
-    if (this.#unanswered.size === 0) return;
+  /**
+   * If the store holds an unanswered write, it happened: that is the manifest from now on, and its id is returned. If
+   * that cannot be learnt now, the caller tries again.
+   */
+  async #adoptOwnLostCommit(signal?: AbortSignal): Promise<string | undefined> {
+    if (this.#unanswered.size === 0) return undefined;
     const stored = await readManifest(this.#store, this.#current.manifest.timeline, signal);
-    if (stored !== undefined && this.#isOwnLost(stored)) this.#current = stored;
+    if (stored === undefined || !this.#unanswered.delete(stored.manifest.commitId)) return undefined;
+    this.#current = stored;
+    return stored.manifest.commitId;
   }
 }
 

@@ -15,6 +15,7 @@ import { Flusher, type FlusherOptions } from "../../src/write/flush.ts";
 import { WalIngest } from "../../src/write/ingest.ts";
 import { batchOf, DB, SPC, TEST_MAJOR } from "./made_wal.ts";
 import { ManualClock } from "./manual_clock.ts";
+import { SeededRandom } from "./random.ts";
 
 /** Where tests' history begins: a multiple of 8, above 4 GiB. */
 export const TEST_START = 0x1_0200_0028 as Lsn;
@@ -89,13 +90,15 @@ export class WrittenTimeline {
   /** Makes the timeline, or takes it over where it exists. */
   static async open(options: WrittenTimelineOptions = {}): Promise<WrittenTimeline> {
     const { store = new MemoryStore(), clock = new ManualClock(), local } = options;
-    clock.chances = [0.11, 0.27, 0.35, 0.48, 0.59, 0.63, 0.72, 0.86, 0.94];
     const stored = await readManifest(store, "main");
+    const random = new SeededRandom(stored?.manifest.epoch ?? 0);
+    clock.random = () => random.float();
     const manifest = stored === undefined
       ? await ManifestWriter.create(store, clock, emptyManifest())
       : await ManifestWriter.claim(store, clock, stored);
     const attached = await openTimeline(manifest.manifest, { store, clock, local });
-    const state = stored === undefined ? new ClusterState() : await loadWriterState(attached);
+    const isNew = manifest.manifest.diskConsistentLsn === TEST_START;
+    const state = isNew ? new ClusterState() : await loadWriterState(attached);
     return new WrittenTimeline(attached, manifest, state, { ...options, store, clock });
   }
 
