@@ -84,11 +84,13 @@ export class Follower {
     // Also when no WAL comes that would notice.
     flusher.onFailure = (error) => this.#abort.abort(error);
     flusher.start();
+    let source: EndableSource | undefined;
     try {
       const { stream, startLsn } = this.#options.openSource(this.#abort.signal);
+      source = new EndableSource(stream, end);
       this.#endWhenReached();
       await runPipeline({
-        source: stream.pipeThrough(endingWith(end)),
+        source: source.stream,
         startLsn,
         timeline,
         state,
@@ -112,9 +114,11 @@ export class Follower {
       }
       throw error;
     } finally {
-      this.#end.abort(new DOMException("Following has ended", "AbortError"));
+      const ended = new DOMException("Following has ended", "AbortError");
+      await source?.close(ended);
+      this.#end.abort(ended);
       await flusher.stop();
-      timeline.fail(new DOMException("Following has ended", "AbortError"));
+      timeline.fail(ended);
     }
   }
 
@@ -128,13 +132,41 @@ export class Follower {
   }
 }
 
-/** Passes chunks on until the signal fires; then the stream ends as if its source had, and what came before is kept. */
-function endingWith(signal: AbortSignal): TransformStream<WalChunk, WalChunk> {
-  return new TransformStream<WalChunk, WalChunk>({
-    start(controller) {
-      const terminate = () => controller.terminate();
-      if (signal.aborted) terminate();
-      else signal.addEventListener("abort", terminate, { once: true });
-    },
-  });
+/** A source that can be ended in order, and of which can be known that it is closed. */
+class EndableSource {
+  /** Passes chunks on until the signal fires; then it ends as if the source had, and what came before is kept. */
+  readonly stream: ReadableStream<WalChunk>;
+  readonly #reader: ReadableStreamDefaultReader<WalChunk>;
+  #cancelling: Promise<void> | undefined;
+
+  constructor(source: ReadableStream<WalChunk>, signal: AbortSignal) {
+    this.#reader = source.getReader();
+    this.stream = new ReadableStream<WalChunk>({
+      start: (controller) => {
+        const end = () => {
+          if (this.#cancelling !== undefined) return;
+          this.close(signal.reason);
+          controller.close();
+        };
+        if (signal.aborted) end();
+        else signal.addEventListener("abort", end, { once: true });
+      },
+      pull: async (controller) => {
+        const next = this.#reader.read();
+        // What has failed is closed, and cannot be ended in order any more.
+        next.catch(() => this.#cancelling ??= Promise.resolve());
+        const { done, value } = await next;
+        if (this.#cancelling !== undefined) return;
+        if (!done) return controller.enqueue(value);
+        this.#cancelling = Promise.resolve();
+        controller.close();
+      },
+      cancel: (reason) => this.close(reason),
+    }, { highWaterMark: 0 });
+  }
+
+  /** Ends the source, if it has not ended; resolves when it is closed, whether well or not. */
+  close(reason: unknown): Promise<void> {
+    return this.#cancelling ??= this.#reader.cancel(reason).catch(() => {});
+  }
 }
