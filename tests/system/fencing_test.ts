@@ -30,6 +30,12 @@ test("follow() by a second writer fences the first", async () => {
   await mixedWorkload(cluster, { seed: random.seed, rounds: 2, keepPrepared: false });
   const second = await followCluster(cluster, store, { slot: "second", checkpointDistance: 1024 * 1024 });
   await mixedWorkload(cluster, { seed: random.seed + 1, rounds: 2 });
+  // The first learns of it when it flushes next, which little WAL would not make it do for minutes.
+  const { timeline } = first;
+  await waitFor(() => timeline.lastRecordLsn > timeline.remoteConsistentLsn || timeline.frozen.length > 0, {
+    what: "the first writer has something to flush",
+  });
+  first.flusher.flushSoon(timeline.lastRecordLsn);
   await assert.rejects(first.follower.done, FencedError);
   const { manifest } = await attachReader({ store, clock: systemClock });
   assert.is(manifest.epoch, 2, "the second writer's epoch");
