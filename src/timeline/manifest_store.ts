@@ -83,7 +83,8 @@ export class ManifestWriter {
   }
 
   /**
-   * Takes over an existing timeline: commits the next epoch, which fences the previous writer.
+   * Takes over an existing timeline: commits the next epoch, which fences the previous writer. As long as that one goes
+   * on committing, what it commits is taken over too.
    *
    * @throws {FencedError} If another writer takes over at the same time and wins.
    */
@@ -93,14 +94,26 @@ export class ManifestWriter {
     current: StoredManifest,
     signal?: AbortSignal,
   ): Promise<ManifestWriter> {
-    const next = {
-      ...current.manifest,
-      epoch: current.manifest.epoch + 1,
-      commitId: makeCommitId(clock),
-      committedAtMs: clock.now(),
-    };
-    const etag = await putManifest(store, next, current.etag, signal);
-    return new ManifestWriter(store, clock, { manifest: next, etag });
+    for (let seen = current;;) {
+      const next = {
+        ...seen.manifest,
+        epoch: seen.manifest.epoch + 1,
+        commitId: makeCommitId(clock),
+        committedAtMs: clock.now(),
+      };
+      try {
+        const etag = await putManifest(store, next, seen.etag, signal);
+        return new ManifestWriter(store, clock, { manifest: next, etag });
+      } catch (error) {
+        if (!(error instanceof FencedError)) throw error;
+        const stored = await readManifest(store, next.timeline, signal);
+        // The previous writer's commit came in between: it is not fenced yet, and neither are we.
+        if (
+          stored === undefined || stored.manifest.epoch !== seen.manifest.epoch || stored.etag === seen.etag
+        ) throw error;
+        seen = stored;
+      }
+    }
   }
 
   /**

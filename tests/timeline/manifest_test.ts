@@ -101,6 +101,18 @@ test("ManifestWriter.claim() fences the writer before, for good", async () => {
   assert.is((await readManifest(store, "main"))!.manifest.diskConsistentLsn, 0x3500000);
 });
 
+test("ManifestWriter.claim() takes over from a writer that goes on committing", async () => {
+  const store = new MemoryStore();
+  const first = await ManifestWriter.create(store, systemClock, START);
+  const stale = (await readManifest(store, "main"))!;
+  await first.commit({ diskConsistentLsn: 0x3000000 as Lsn });
+  const second = await ManifestWriter.claim(store, systemClock, stale);
+  assert.is(second.manifest.epoch, 2);
+  assert.is(second.manifest.diskConsistentLsn, 0x3000000, "what was committed meanwhile is kept");
+  // But not from one that took over meanwhile.
+  await assert.rejects(ManifestWriter.claim(store, systemClock, stale), FencedError);
+});
+
 test("ManifestWriter.commit() knows its own write when the answer was lost", async () => {
   const store = losingAnswers(new MemoryStore());
   const writer = await ManifestWriter.create(store, systemClock, START);
