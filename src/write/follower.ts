@@ -125,7 +125,9 @@ export class Follower {
   #endWhenReached(): void {
     const { until } = this.#options;
     if (until === undefined) return;
-    this.timeline.waitForRecord(until).then(
+    // Before the base backup's end nothing could be read: a timeline that stops there would be of no use.
+    const target = Math.max(until, this.timeline.consistentLsn) as Lsn;
+    this.timeline.waitForRecord(target).then(
       () => this.#end.abort(new DOMException("The target was reached", "AbortError")),
       () => {},
     );
