@@ -22,7 +22,7 @@ import type { SpaceTable } from "../layer/space_table.ts";
 import { ValueChain } from "../layer/value_chain.ts";
 import type { TimelineView } from "../timeline/timeline.ts";
 import { ByteLru } from "./block_cache.ts";
-import type { LayerFiles } from "./layer_files.ts";
+import type { LayerFiles, LayerFileSource } from "./layer_files.ts";
 import { type NewestValue, NewestValues } from "./newest_values.ts";
 
 export interface LayerFetcherOptions {
@@ -168,8 +168,8 @@ export class LayerFetcher {
     return await this.#indexFlights.run(layer.name, async (flight) => {
       const index = await this.#orFromStore(
         layer,
-        () =>
-          openLayer(this.files.source(layer), layer.name, {
+        (source) =>
+          openLayer(source, layer.name, {
             codecs: this.#codecs,
             expectedChecksum: layer.checksum,
             signal: flight,
@@ -190,15 +190,10 @@ export class LayerFetcher {
     const cached = this.#blocks.get(key);
     if (cached !== undefined) return cached;
     return await this.#blockFlights.run(key, async (flight) => {
-      const block = await this.#orFromStore(layer, async () => {
+      const block = await this.#orFromStore(layer, async (source) => {
         const offset = index.blockOffset(blockIndex);
-        const raw = await readExactly(
-          this.files.source(layer),
-          offset,
-          index.blockLength(blockIndex),
-          layer.name,
-          flight,
-        );
+        const length = index.blockLength(blockIndex);
+        const raw = await readExactly(source, offset, length, layer.name, flight);
         return index.decodeBlock(raw, blockIndex);
       });
       this.counters.blocksFetched++;
@@ -208,12 +203,16 @@ export class LayerFetcher {
   }
 
   /** Runs a read; if a local copy turns out to be damaged, drops it and reads from the store once. */
-  async #orFromStore<T>(layer: LayerDescriptor, read: () => Promise<T>): Promise<T> {
+  async #orFromStore<T>(
+    layer: LayerDescriptor,
+    read: (source: LayerFileSource) => Promise<T>,
+  ): Promise<T> {
+    const source = this.files.source(layer);
     try {
-      return await read();
+      return await read(source);
     } catch (error) {
-      if (!(error instanceof CorruptionError) || !(await this.files.discard(layer))) throw error;
-      return await read();
+      if (!(error instanceof CorruptionError) || !(await source.discardCopy())) throw error;
+      return await read(source);
     }
   }
 }
