@@ -44,6 +44,9 @@ const SMALL_FILE_BYTES_MAX = 64 * 1024 * 1024;
 const NO_BYTES = new Uint8Array(0);
 /** Blocks in one file of a relation, `RELSEG_SIZE`. */
 const RELATION_SEGMENT_BLOCKS = 131_072;
+/** `MaxBlockNumber` + 1. */
+const MAX_BLOCKS = 0xffff_ffff;
+const NO_FILE = -1;
 
 /** What a backup turned out to contain. */
 export interface BootstrapResult {
@@ -53,6 +56,8 @@ export interface BootstrapResult {
   files: number;
   bytes: number;
   pages: number;
+  /** Files that were too long to be kept whole: none of PostgreSQL's own. */
+  skipped: string[];
 }
 
 /** Takes in the files of one backup; see the module's description. */
@@ -60,8 +65,8 @@ export class BootstrapImporter {
   readonly #profile: VersionProfile;
   readonly #spaces: SpaceTable;
   readonly #buffer: ImageBuffer;
-  /** Blocks of every fork and SLRU segment seen. */
-  readonly #blocks = new Map<number, number>();
+  /** Blocks of every fork and SLRU segment seen, file by file. */
+  readonly #blocks = new Map<number, number[]>();
   /** Files that make sense only together with pg_control, which comes last. */
   readonly #later: { path: string; bytes: Uint8Array }[] = [];
   #open: OpenFile | undefined;
@@ -69,6 +74,7 @@ export class BootstrapImporter {
   #files = 0;
   #bytes = 0;
   #pages = 0;
+  readonly #skipped: string[] = [];
 
   constructor(profile: VersionProfile, spaces: SpaceTable, buffer: ImageBuffer) {
     this.#profile = profile;
@@ -108,7 +114,7 @@ export class BootstrapImporter {
       const { spc, db, rel, fork, segment } = relation;
       const space = this.#spaces.intern(FAMILY_RELATION, spc, db, rel, fork);
       if (db !== 0) this.#addDatabase(spc, db);
-      this.#open = this.#pageFile(path, space, segment * RELATION_SEGMENT_BLOCKS, size);
+      this.#open = this.#pageFile(path, space, segment, size);
     } else if (slru !== undefined) {
       this.#open = this.#pageFile(
         path,
@@ -116,22 +122,24 @@ export class BootstrapImporter {
         0,
         size,
       );
-    } else {
-      if (size > SMALL_FILE_BYTES_MAX) {
-        throw new UnsupportedError(
-          `Cannot take in "${path}" from the base backup: ${size} bytes, files kept whole have at most ${SMALL_FILE_BYTES_MAX}`,
-          {
-            hint: "Remove it from the data directory, or move it outside.",
-          },
-        );
-      }
-      this.#open = { path, size, seen: 0, whole: new Uint8Array(size) };
-    }
+    } else if (size > SMALL_FILE_BYTES_MAX) {
+      // A server log or a core dump that lies in the data directory.
+      this.#skipped.push(path);
+      this.#open = { path, size, seen: 0, skipped: true };
+    } else this.#open = { path, size, seen: 0, whole: new Uint8Array(size) };
   }
 
-  #pageFile(path: string, space: number, firstBlock: number, size: number): OpenFile {
-    const blocks = firstBlock + Math.ceil(size / BLCKSZ);
-    this.#blocks.set(space, Math.max(blocks, this.#blocks.get(space) ?? 0));
+  /** @param segment Number of the relation's file; 0 for SLRU segments. */
+  #pageFile(path: string, space: number, segment: number, size: number): OpenFile {
+    const firstBlock = segment * RELATION_SEGMENT_BLOCKS;
+    const blocks = Math.ceil(size / BLCKSZ);
+    if (blocks > RELATION_SEGMENT_BLOCKS || firstBlock + blocks > MAX_BLOCKS) {
+      throw new CorruptionError("Cannot take in a file of the base backup: it holds impossible blocks", {
+        object: path,
+        got: `${size} bytes`,
+      });
+    }
+    this.#blocks.set(space, withFile(this.#blocks.get(space) ?? [], segment, blocks));
     return {
       path,
       size,
@@ -150,7 +158,7 @@ export class BootstrapImporter {
       throw new ProtocolError(`Cannot take in base backup: more bytes than announced for "${file?.path}"`);
     }
     if (file.whole !== undefined) file.whole.set(chunk, file.seen);
-    else this.#addPages(file, chunk);
+    else if (file.skipped !== true) this.#addPages(file, chunk);
     file.seen += chunk.length;
     this.#bytes += chunk.length;
   }
@@ -164,6 +172,7 @@ export class BootstrapImporter {
       );
     }
     this.#open = undefined;
+    if (file.skipped === true) return;
     // A file whose last page is incomplete was being extended; the rest of the page is zeros until WAL says otherwise.
     if (file.whole === undefined && file.partialLength > 0) {
       file.partial.fill(0, file.partialLength);
@@ -199,17 +208,15 @@ export class BootstrapImporter {
     this.#put(FAMILY_CONTROL_FILE, 0, 0, this.#control);
     this.#put(FAMILY_CLUSTER_STATE, 0, 0, encodeClusterState(state));
     state.markSaved();
-    for (const [space, blocks] of this.#blocks) {
+    for (const [space, files] of this.#blocks) {
       const { family, a, b, c, d } = this.#spaces.get(space);
-      this.#buffer.add(
-        this.#spaces.intern(sizeFamily(family), a, b, c, d),
-        0,
-        VALUE_RAW,
-        encodeSize(blocks, blocks),
-      );
+      const { blocks, highWater } = lengthOf(files);
+      const size = encodeSize(blocks, highWater);
+      this.#buffer.add(this.#spaces.intern(sizeFamily(family), a, b, c, d), 0, VALUE_RAW, size);
     }
     await this.#buffer.write();
-    return { control, state, files: this.#files, bytes: this.#bytes, pages: this.#pages };
+    const skipped = this.#skipped;
+    return { control, state, files: this.#files, bytes: this.#bytes, pages: this.#pages, skipped };
   }
 
   #put(family: number, a: number, b: number, bytes: Uint8Array): void {
@@ -284,6 +291,7 @@ interface PageFile {
   size: number;
   seen: number;
   whole?: undefined;
+  skipped?: undefined;
   space: number;
   /** Next block. */
   block: number;
@@ -297,9 +305,37 @@ interface WholeFile {
   size: number;
   seen: number;
   whole: Uint8Array;
+  skipped?: undefined;
 }
 
-type OpenFile = PageFile | WholeFile;
+interface SkippedFile {
+  path: string;
+  size: number;
+  seen: number;
+  whole?: undefined;
+  skipped: true;
+}
+
+type OpenFile = PageFile | WholeFile | SkippedFile;
+
+/** Blocks of a fork's files by number; what is not known is a file that is not there. */
+function withFile(files: number[], segment: number, blocks: number): number[] {
+  while (files.length < segment) files.push(NO_FILE);
+  files[segment] = blocks;
+  return files;
+}
+
+/**
+ * How long a fork is, as `mdnblocks` finds: up to its first file that is not full. Files behind it are what a truncation
+ * left (empty then), or came while the backup was taken; blocks of those are counted as an earlier life.
+ */
+function lengthOf(files: readonly number[]): { blocks: number; highWater: number } {
+  let full = 0;
+  while (files[full] === RELATION_SEGMENT_BLOCKS) full++;
+  const blocks = full * RELATION_SEGMENT_BLOCKS + Math.max(files[full] ?? 0, 0);
+  const last = files.length - 1;
+  return { blocks, highWater: Math.max(blocks, last * RELATION_SEGMENT_BLOCKS + Math.max(files[last], 0)) };
+}
 
 function isZero(bytes: Uint8Array, offset: number, length: number): boolean {
   for (let index = offset; index < offset + length; index++) if (bytes[index] !== 0) return false;

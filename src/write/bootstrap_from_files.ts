@@ -24,6 +24,7 @@ import {
   type BackupManifestFile,
   formatCrc32c,
   parseBackupManifest,
+  splitManifestChecksum,
 } from "../postgres/files/backup_manifest.ts";
 import { CONTROL_FILE_PATH, DB_SHUTDOWNED, parseControlFile } from "../postgres/files/control_file.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
@@ -31,7 +32,7 @@ import type { VersionProfile } from "../postgres/versions/profile.ts";
 import { manifestLayer } from "../timeline/manifest.ts";
 import { ManifestWriter } from "../timeline/manifest_store.ts";
 import { BootstrapImporter } from "./bootstrap.ts";
-import { isKept } from "./bootstrap_from_server.ts";
+import { isKept, tellSkipped } from "./bootstrap_from_server.ts";
 import { ImageBuffer } from "./image_buffer.ts";
 
 export interface FilesBootstrapOptions {
@@ -72,7 +73,7 @@ export async function bootstrapFromFiles(options: FilesBootstrapOptions): Promis
     signal,
   });
   const importer = new BootstrapImporter(profile, spaces, buffer);
-  const expected = new Map(manifest?.files.map((file) => [file.path, file]));
+  const expected = expectedFiles(manifest);
   const bytesTotal = manifest?.files.reduce((sum, file) => sum + file.size, 0) ?? 0;
   let bytesDone = 0;
   for await (const entry of base.entries(signal)) {
@@ -82,11 +83,24 @@ export async function bootstrapFromFiles(options: FilesBootstrapOptions): Promis
       importer.addDirectory(entry.path);
     } else if (isKept(entry.path)) {
       await takeIn(options, importer, entry, expected.get(entry.path));
+      expected.delete(entry.path);
       bytesDone += entry.size;
       options.onProgress?.({ bytesDone, bytesTotal: Math.max(bytesTotal, bytesDone) });
     }
   }
+  for (const path of expected.keys()) {
+    throw new CorruptionError("Cannot use the base backup: a file that its manifest names is missing", {
+      object: path,
+    }, { hint: "Take the backup again; pg_verifybackup lists every missing file." });
+  }
   const result = await importer.finish((state) => state.tli = range.tli);
+  const { systemIdentifier } = manifest ?? {};
+  if (systemIdentifier !== undefined && systemIdentifier !== result.control.systemIdentifier) {
+    throw new MismatchError(
+      `Cannot import ${base.description}: its backup_manifest is of another cluster, expected system ${result.control.systemIdentifier}, got ${systemIdentifier}`,
+    );
+  }
+  tellSkipped(result, events);
   events?.({
     level: "info",
     topic: "bootstrap.done",
@@ -113,6 +127,15 @@ export async function bootstrapFromFiles(options: FilesBootstrapOptions): Promis
   }, signal);
 }
 
+/** Files that users and tools may change in a backup that is taken: `pg_verifybackup` does not look at them either. */
+const MAY_CHANGE = ["postgresql.auto.conf", "recovery.signal", "standby.signal"];
+
+/** What the manifest says of the files that are taken in, by path. */
+function expectedFiles(manifest: BackupManifest | undefined): Map<string, BackupManifestFile> {
+  const files = manifest?.files.filter(({ path }) => isKept(path) && !MAY_CHANGE.includes(path)) ?? [];
+  return new Map(files.map((file) => [file.path, file]));
+}
+
 async function takeIn(
   options: FilesBootstrapOptions,
   importer: BootstrapImporter,
@@ -120,6 +143,9 @@ async function takeIn(
   expected: BackupManifestFile | undefined,
 ): Promise<void> {
   const { base, signal } = options;
+  if (expected !== undefined && expected.size !== entry.size) {
+    throw differs(entry.path, `${expected.size} bytes`, `${entry.size} bytes`);
+  }
   importer.beginFile(entry.path, entry.size);
   let crc: number | undefined;
   for await (const chunk of base.read(entry.path, signal)) {
@@ -130,13 +156,15 @@ async function takeIn(
   importer.endFile();
   if (expected?.checksumAlgorithm !== "CRC32C") return;
   const got = formatCrc32c(crc ?? crc32c(new Uint8Array(0), 0, 0));
-  if (got !== expected.checksum) {
-    throw new CorruptionError("Cannot use the base backup: a file differs from its manifest", {
-      object: entry.path,
-      expected: expected.checksum,
-      got,
-    }, { hint: "Take the backup again; pg_verifybackup lists every damaged file." });
-  }
+  if (got !== expected.checksum) throw differs(entry.path, expected.checksum, got);
+}
+
+function differs(object: string, expected: string, got: string): CorruptionError {
+  return new CorruptionError("Cannot use the base backup: a file differs from its manifest", {
+    object,
+    expected,
+    got,
+  }, { hint: "Take the backup again; pg_verifybackup lists every damaged file." });
 }
 
 async function readMajor(options: FilesBootstrapOptions): Promise<number> {
@@ -151,7 +179,18 @@ async function readMajor(options: FilesBootstrapOptions): Promise<number> {
 
 async function readBackupManifest(options: FilesBootstrapOptions): Promise<BackupManifest | undefined> {
   const bytes = await readSmall(options, BACKUP_MANIFEST_FILE);
-  return bytes === undefined ? undefined : parseBackupManifest(bytes);
+  if (bytes === undefined) return undefined;
+  const { hashed, checksum } = splitManifestChecksum(bytes);
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", hashed.slice()));
+  const got = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (got !== checksum) {
+    throw new CorruptionError("Cannot use the base backup: its manifest is damaged", {
+      object: BACKUP_MANIFEST_FILE,
+      expected: checksum,
+      got,
+    }, { hint: "Take the backup again." });
+  }
+  return parseBackupManifest(bytes);
 }
 
 async function readRange(

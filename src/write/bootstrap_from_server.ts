@@ -10,11 +10,12 @@
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import { SpaceTable } from "../layer/space_table.ts";
 import { formatLsn } from "../lsn.ts";
+import type { EventSink } from "../ports/events.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import { manifestLayer } from "../timeline/manifest.ts";
 import { ManifestWriter } from "../timeline/manifest_store.ts";
-import { BootstrapImporter } from "./bootstrap.ts";
+import { BootstrapImporter, type BootstrapResult } from "./bootstrap.ts";
 import { ImageBuffer } from "./image_buffer.ts";
 import { type BackupEntry, type BackupProgress, openBaseBackup } from "./source/base_backup.ts";
 import { checkServerUsable, readServerFacts } from "./source/identify.ts";
@@ -85,6 +86,7 @@ export async function bootstrapFromServer(options: ServerBootstrapOptions): Prom
     diskConsistentLsn: start.lsn,
     layers: buffer.descriptors.map(manifestLayer),
   }, signal);
+  tellSkipped(result, events);
   events?.({
     level: "info",
     topic: "bootstrap.done",
@@ -123,6 +125,17 @@ async function takeIn(importer: BootstrapImporter, entry: BackupEntry): Promise<
     await importer.drain();
   }
   importer.endFile();
+}
+
+/** Says which files are not part of the timeline although they are none of a running server. */
+export function tellSkipped({ skipped }: BootstrapResult, events?: EventSink): void {
+  for (const path of skipped) {
+    events?.({
+      level: "warn",
+      topic: "bootstrap.skipped",
+      message: `Left out "${path}": it is none of PostgreSQL's files, and too long to be kept whole`,
+    });
+  }
 }
 
 /** Files that describe the backup, or that belong to a running server, are not part of the cluster's state. */

@@ -27,13 +27,15 @@ export interface ImageBufferOptions {
   clock: Clock;
   local?: LocalLayers;
   codec?: BlockCodec;
-  /** Bytes of values in one layer. Default 128 MiB. */
+  /** Bytes of values in one layer, and of the memory that each takes. Default 128 MiB. */
   layerBytes?: number;
   signal?: AbortSignal;
 }
 
 const DEFAULT_LAYER_BYTES = 128 * 1024 * 1024;
 const CHUNK_BYTES = 4 * 1024 * 1024;
+/** Memory of a value besides its bytes: pages of zeros have none, and a cluster may have millions of them. */
+const VALUE_OVERHEAD_BYTES = 64;
 
 interface Value {
   space: number;
@@ -83,7 +85,7 @@ export class ImageBuffer {
     );
     this.#values.push({ space, block, flags, chunk: this.#chunk, offset: this.#chunkUsed, length });
     this.#chunkUsed += length;
-    this.#bytes += length;
+    this.#bytes += length + VALUE_OVERHEAD_BYTES;
   }
 
   /** Makes a layer of what is there, durable in the store when it resolves. */
