@@ -7,12 +7,16 @@
  *
  * @module
  */
+import type { ByteArena } from "./bytes/arena.ts";
 import { type BlockCodec, BlockCodecs } from "./bytes/block_codec.ts";
 import { NotFoundError } from "./errors.ts";
 import { FAMILY_CLUSTER_STATE, FAMILY_ORIGIN, FAMILY_RELATION, FAMILY_SLRU } from "./layer/key.ts";
 import { LayerMap } from "./layer/layer_map.ts";
+import type { LayerSummary } from "./layer/layer_writer.ts";
+import type { MemorySnapshot } from "./layer/memory_snapshot.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { EventSink } from "./ports/events.ts";
+import type { LayerEncoder } from "./ports/layer_encoder.ts";
 import type { LocalLayers } from "./ports/local_layers.ts";
 import type { ObjectStore } from "./ports/object_store.ts";
 import { type ClusterState, decodeClusterState } from "./postgres/effects/cluster_state.ts";
@@ -97,7 +101,10 @@ export async function attachReader(
 }
 
 /** Opens what a manifest describes. */
-export async function openTimeline(manifest: Manifest, options: EngineOptions): Promise<AttachedTimeline> {
+export async function openTimeline(
+  manifest: Manifest,
+  options: EngineOptions & { arena?: ByteArena },
+): Promise<AttachedTimeline> {
   const { store, local, events, cacheBytes, imageCodecs = {}, blockCodecs = BlockCodecs.NONE } = options;
   const object = manifestKey(manifest.timeline);
   const layers = manifest.layers.map((layer) => describeManifestLayer(layer, object));
@@ -109,6 +116,7 @@ export async function openTimeline(manifest: Manifest, options: EngineOptions): 
     consistentLsn: manifest.consistentLsn,
     diskConsistentLsn: manifest.diskConsistentLsn,
     layers: LayerMap.EMPTY.withChanges({ add: layers }),
+    arena: options.arena,
   });
   const files = new LayerFiles({ timeline: manifest.timeline, store, local, events });
   await files.adopt(layers);
@@ -154,6 +162,11 @@ export interface WriterOptions extends EngineOptions {
   flushIntervalMs?: number;
   /** Compresses blocks of new layers. Default: none. */
   codec?: BlockCodec;
+  /**
+   * Encodes layers on another thread, where there is a processor for it: see `openLayerEncoder`. The caller closes it.
+   * Default: none, layers are encoded on this thread.
+   */
+  encoder?: LayerEncoder<MemorySnapshot, LayerSummary>;
 }
 
 /** Whom to follow, and how. */
@@ -271,8 +284,8 @@ export async function startWriting(
     parts: { timeline: Timeline; flusher: Flusher },
   ) => Pick<FollowerOptions, "openSource" | "until" | "endOfWal">,
 ): Promise<Omit<Following, "connection">> {
-  const { store, clock, events, local, codec, flushIntervalMs, checkpointDistance } = options;
-  const attached = await openTimeline(manifest.manifest, options);
+  const { store, clock, events, local, codec, encoder, flushIntervalMs, checkpointDistance } = options;
+  const attached = await openTimeline(manifest.manifest, { ...options, arena: encoder?.arena });
   const { timeline, reader, files } = attached;
   const state = await loadWriterState(attached, options.signal);
   const onResident = files.noteResident.bind(files);
@@ -283,6 +296,7 @@ export async function startWriting(
     clock,
     local,
     codec,
+    encoder,
     flushIntervalMs,
     events,
     onResident,

@@ -16,14 +16,19 @@
  *
  * @module
  */
+import type { ByteArena } from "../bytes/arena.ts";
 import { INVALID_LSN, type Lsn } from "../lsn.ts";
 import { endsChain } from "./key.ts";
+import { isShared, type MemorySnapshot, placeBuffers, viewsOfBuffers } from "./memory_snapshot.ts";
 import { enlarged, type Modification } from "./modification.ts";
 import type { SpaceTable } from "./space_table.ts";
 import type { ValueChain } from "./value_chain.ts";
 
 const NO_ENTRY = -1;
 const ENTRY_WORDS = 8;
+/** Entries that there is room for at first. An arena's memory costs nothing until it is touched; growing copies it. */
+const PLAIN_ENTRIES = 1 << 12;
+const ARENA_ENTRIES = 1 << 22;
 /** Values touched ahead: their lines must stay in the first-level cache until they are visited. */
 const PREFETCH_ENTRIES = 64;
 const PREVIOUS = 0;
@@ -65,15 +70,19 @@ export class MemoryLayer {
   #walBytes = 0;
   #valueBytes = 0;
   /** {@linkcode ENTRY_WORDS} per entry. */
-  #entries = new Int32Array(4096 * ENTRY_WORDS);
+  #entries: Int32Array;
+  readonly #arena: ByteArena | undefined;
   /** What word 6 counts from. */
   readonly #base: number;
   readonly #buffers: Uint8Array[] = [];
   /** By space id; undefined where the space has no entry here. */
   readonly #index: (BlockIndex | undefined)[] = [];
 
-  constructor(startLsn: Lsn, tli: number) {
+  /** @param arena Where the entries' memory comes from. Default: buffers of their own. */
+  constructor(startLsn: Lsn, tli: number, arena?: ByteArena) {
     this.startLsn = startLsn;
+    this.#arena = arena;
+    this.#entries = entriesIn(arena, (arena === undefined ? PLAIN_ENTRIES : ARENA_ENTRIES) * ENTRY_WORDS);
     this.#base = startLsn - startLsn % 8;
     this.#tli = tli;
     this.#endLsn = startLsn;
@@ -95,9 +104,9 @@ export class MemoryLayer {
   get entryCount(): number {
     return this.#count;
   }
-  /** Bytes of memory held, roughly: buffers plus columns. */
+  /** Bytes of memory in use, roughly: buffers plus entries. */
   get memoryBytes(): number {
-    return this.#valueBytes + this.#entries.byteLength;
+    return this.#valueBytes + this.#count * ENTRY_WORDS * 4;
   }
   /** Bytes of WAL that went in. */
   get walBytes(): number {
@@ -113,7 +122,7 @@ export class MemoryLayer {
       this.#valueBytes += buffer.byteLength;
     }
     while ((this.#count + count) * ENTRY_WORDS > this.#entries.length) {
-      this.#entries = enlarged(this.#entries, new Int32Array(this.#entries.length * 2));
+      this.#entries = enlarged(this.#entries, entriesIn(this.#arena, this.#entries.length * 2));
     }
     const first = this.#count;
     const { lsn, flags, offset, length, hole, buffer } = modification;
@@ -172,6 +181,64 @@ export class MemoryLayer {
       if (endsChain(flags)) return true;
     }
     return false;
+  }
+
+  /**
+   * The layer for another thread, or undefined if more than `copyMax` bytes would have to be copied because they are not
+   * in shared memory. The layer must be frozen.
+   */
+  snapshot(spaces: SpaceTable, copyMax: number): MemorySnapshot | undefined {
+    const places = placeBuffers(this.#buffers, copyMax);
+    if (places === undefined) return undefined;
+    const sorted = this.sortedSpaces(spaces);
+    const blocks: number[] = [];
+    const newest: number[] = [];
+    const blockCounts = Int32Array.from(sorted, (space) => {
+      const before = blocks.length;
+      this.forEachBlock(space, (block) => {
+        blocks.push(block);
+        newest.push(this.#index[space]![block >>> CHUNK_SHIFT][block & (CHUNK_BLOCKS - 1)]);
+      });
+      return blocks.length - before;
+    });
+    const entries = this.#entries.subarray(0, this.#count * ENTRY_WORDS);
+    return {
+      startLsn: this.startLsn,
+      endLsn: this.#endLsn,
+      lastLsn: this.#lastLsn,
+      tli: this.#tli,
+      walBytes: this.#walBytes,
+      entryCount: this.#count,
+      entries: isShared(entries) ? entries : entries.slice(),
+      spaces: sorted.map((space) => spaces.get(space)),
+      blockCounts,
+      blocks: Uint32Array.from(blocks),
+      newest: Int32Array.from(newest),
+      ...places,
+    };
+  }
+
+  /** The layer of a snapshot, frozen. Its spaces are interned in `spaces`, which must be empty. */
+  static fromSnapshot(snapshot: MemorySnapshot, spaces: SpaceTable): MemoryLayer {
+    const layer = new MemoryLayer(snapshot.startLsn, snapshot.tli);
+    layer.#endLsn = snapshot.endLsn;
+    layer.#lastLsn = snapshot.lastLsn;
+    layer.#walBytes = snapshot.walBytes;
+    layer.#count = snapshot.entryCount;
+    layer.#entries = snapshot.entries;
+    for (const bytes of viewsOfBuffers(snapshot)) {
+      layer.#buffers.push(bytes);
+      layer.#valueBytes += bytes.byteLength;
+    }
+    let at = 0;
+    snapshot.spaces.forEach((space, index) => {
+      const id = spaces.internSpace(space);
+      for (const end = at + snapshot.blockCounts[index]; at < end; at++) {
+        const block = snapshot.blocks[at];
+        layer.#chunk(id, block)[block & (CHUNK_BLOCKS - 1)] = snapshot.newest[at];
+      }
+    });
+    return layer;
   }
 
   /** The spaces that have entries here, sorted as on disk. */
@@ -278,4 +345,11 @@ export class MemoryLayer {
     if (chunk === undefined) chunk = index[chunkNumber] = new Int32Array(CHUNK_BLOCKS).fill(NO_ENTRY);
     return chunk;
   }
+}
+
+/** Room for entries. An arena's is not zero, but no entry is read before it is written. */
+function entriesIn(arena: ByteArena | undefined, words: number): Int32Array {
+  if (arena === undefined) return new Int32Array(words);
+  const piece = arena.allocate(words * 4);
+  return new Int32Array(piece.buffer, piece.byteOffset, words);
 }

@@ -36,6 +36,8 @@ export interface Modification {
   readonly buffers: readonly Uint8Array[];
 }
 
+const NOTHING = new Uint8Array(0);
+
 /** Collects entries; grows as needed. */
 export class ModificationBuilder {
   count = 0;
@@ -50,7 +52,7 @@ export class ModificationBuilder {
   /** Buffer 0: bytes of the batch. */
   readonly #records: Uint8Array;
   /** Buffer 1: values made by ingest. */
-  #made = new Uint8Array(1024);
+  #made = NOTHING;
   #madeLength = 0;
 
   /**
@@ -93,12 +95,13 @@ export class ModificationBuilder {
     this.count = index + 1;
   }
 
-  /** Adds a value made by ingest; its bytes are copied. */
+  /** Adds a value made by ingest; its bytes are copied. One without bytes may stand anywhere. */
   addMade(space: number, block: number, lsn: number, flags: number, bytes: Uint8Array): void {
+    if (bytes.length === 0) return this.addRange(space, block, lsn, flags, 0, 0, 0);
     const offset = this.#madeLength;
     const end = offset + bytes.length;
     if (end > this.#made.length) {
-      const grown = new Uint8Array(Math.max(end, this.#made.length * 2));
+      const grown = new Uint8Array(Math.max(end, this.#made.length * 2, 1024));
       grown.set(this.#made.subarray(0, offset));
       this.#made = grown;
     }
@@ -139,7 +142,9 @@ export class ModificationBuilder {
       offset: this.#offset,
       length: this.#length,
       hole: this.#hole,
-      buffers: [this.#records, this.#made.subarray(0, this.#madeLength)],
+      buffers: this.#madeLength === 0
+        ? [this.#records]
+        : [this.#records, this.#made.subarray(0, this.#madeLength)],
     };
   }
 

@@ -12,6 +12,7 @@
  *
  * @module
  */
+import type { ByteArena } from "../bytes/arena.ts";
 import type { Lsn } from "../lsn.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import type { LayerMap } from "../layer/layer_map.ts";
@@ -40,6 +41,8 @@ export interface TimelineStart {
   readonly consistentLsn: Lsn;
   readonly diskConsistentLsn: Lsn;
   readonly layers: LayerMap;
+  /** Where memory layers' memory comes from. Default: buffers of their own. */
+  readonly arena?: ByteArena;
 }
 
 /** See the module's description. */
@@ -47,6 +50,8 @@ export class Timeline {
   readonly name: string;
   readonly facts: ClusterFacts;
   readonly startLsn: Lsn;
+  /** Where the memory of batches and memory layers comes from; undefined: buffers of their own. */
+  readonly arena: ByteArena | undefined;
   /** Interned key spaces; shared by all memory layers. */
   readonly spaces: SpaceTable = new SpaceTable();
   /** Current sizes; complete only for a writer. */
@@ -69,11 +74,12 @@ export class Timeline {
     this.facts = start.facts;
     this.startLsn = start.startLsn;
     this.consistentLsn = start.consistentLsn;
+    this.arena = start.arena;
     this.#layers = start.layers;
     this.#lastRecord = new LsnGate(start.diskConsistentLsn);
     this.#remoteConsistent = new LsnGate(start.diskConsistentLsn);
     this.#onDisk = new LsnGate(start.diskConsistentLsn);
-    this.#open = new MemoryLayer(start.diskConsistentLsn, start.tli);
+    this.#open = new MemoryLayer(start.diskConsistentLsn, start.tli, start.arena);
   }
 
   get lastRecordLsn(): Lsn {
@@ -143,7 +149,7 @@ export class Timeline {
   freeze(): boolean {
     if (this.#open.lastLsn <= this.#open.startLsn) return false;
     this.#frozen = [...this.#frozen, this.#open];
-    this.#open = new MemoryLayer(this.#open.endLsn, this.#open.tli);
+    this.#open = new MemoryLayer(this.#open.endLsn, this.#open.tli, this.arena);
     return true;
   }
 

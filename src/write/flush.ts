@@ -12,9 +12,12 @@ import { formatLsn, type Lsn } from "../lsn.ts";
 import { Backoff } from "../flow/backoff.ts";
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
+import type { LayerSummary } from "../layer/layer_writer.ts";
 import type { MemoryLayer } from "../layer/memory_layer.ts";
+import type { MemorySnapshot } from "../layer/memory_snapshot.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
+import type { LayerEncoder } from "../ports/layer_encoder.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
@@ -22,7 +25,7 @@ import type { ManifestWriter } from "../timeline/manifest_store.ts";
 import { manifestLayer } from "../timeline/manifest.ts";
 import type { Timeline } from "../timeline/timeline.ts";
 import { memoryLayerFile, memoryLayerIdentity } from "./memory_layer_file.ts";
-import { storeLayer } from "./store_layer.ts";
+import { type LayerFile, storeLayer } from "./store_layer.ts";
 
 export interface FlusherOptions {
   timeline: Timeline;
@@ -33,6 +36,8 @@ export interface FlusherOptions {
   local?: LocalLayers;
   /** Compresses blocks of layer files. */
   codec?: BlockCodec;
+  /** Encodes layers on another thread; without it, or with a `codec`, they are encoded on this one. */
+  encoder?: LayerEncoder<MemorySnapshot, LayerSummary>;
   /** A memory layer with anything in it is flushed at this age, milliseconds. Default 10 minutes. */
   flushIntervalMs?: number;
   events?: EventSink;
@@ -43,6 +48,11 @@ export interface FlusherOptions {
 
 /** Default age at which a memory layer is flushed even if little WAL came. */
 export const DEFAULT_FLUSH_INTERVAL_MS = 10 * 60 * 1000;
+
+/** Layers that hold less are encoded in place: posting them would take longer. */
+const ENCODER_BYTES_MIN = 1024 * 1024;
+/** Bytes that may be copied to post a layer to the encoder: what does not lie in its arena. */
+const ENCODER_COPY_MAX = 32 * 1024 * 1024;
 
 /** See the module's description. */
 export class Flusher {
@@ -122,7 +132,8 @@ export class Flusher {
       for (;;) {
         this.#stopped.signal.throwIfAborted();
         while (timeline.frozen.length === 0) await this.#idle();
-        await this.#flushOldest(timeline.frozen[0]);
+        await this.#flushNext();
+        this.#options.encoder?.arena.collect();
         this.#announce();
       }
     } catch (error) {
@@ -153,6 +164,11 @@ export class Flusher {
     timer.abort();
     this.#wake = undefined;
     this.#stopped.signal.throwIfAborted();
+  }
+
+  /** A frame of its own, so that none that goes on living refers to the layer. */
+  #flushNext(): Promise<void> {
+    return this.#flushOldest(this.#options.timeline.frozen[0]);
   }
 
   async #flushOldest(memory: MemoryLayer): Promise<void> {
@@ -194,12 +210,11 @@ export class Flusher {
 
   /** The layer's file, local first where there is a disk, then in the store. Durable there when it resolves. */
   async #writeLayer(memory: MemoryLayer): Promise<LayerDescriptor> {
-    const { timeline, store, codec, local, manifest } = this.#options;
-    const profile = profileOfMajor(timeline.facts.major);
+    const { timeline, store, local, manifest } = this.#options;
     const descriptor = await storeLayer({
       timeline: timeline.name,
       identity: memoryLayerIdentity(memory, timeline.spaces, manifest.manifest.epoch, this.#uniqueOf(memory)),
-      generate: () => memoryLayerFile(memory, timeline.spaces, profile, codec),
+      generate: () => this.#layerFile(memory),
       store,
       local,
       // A layer that ends inside a record is not history up to its end: only the store's manifest says how far it goes.
@@ -208,6 +223,17 @@ export class Flusher {
     });
     if (local !== undefined) this.#options.onResident?.(descriptor);
     return descriptor;
+  }
+
+  #layerFile(memory: MemoryLayer): LayerFile {
+    const { timeline, codec, encoder } = this.#options;
+    const { major } = timeline.facts;
+    // A codec is code of this thread.
+    if (encoder?.available && codec === undefined && memory.memoryBytes >= ENCODER_BYTES_MIN) {
+      const snapshot = memory.snapshot(timeline.spaces, ENCODER_COPY_MAX);
+      if (snapshot !== undefined) return encoder.encode(snapshot, major, this.#stopped.signal);
+    }
+    return memoryLayerFile(memory, timeline.spaces, profileOfMajor(major), codec);
   }
 
   /** The same for every try at one memory layer, so that tries overwrite each other. */

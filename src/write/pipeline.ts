@@ -58,6 +58,7 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     profile: profileOfMajor(timeline.facts.major),
     systemId: BigInt(timeline.facts.systemId),
     endOfWal: options.endOfWal,
+    arena: timeline.arena,
   });
   const ingest = ingestWal({ timeline, state, readDatabase, clock: options.clock, events, signal });
   options.onIngest?.(ingest.counters);

@@ -14,7 +14,7 @@ import type { Flusher } from "./flush.ts";
 export interface SinkOptions {
   timeline: Timeline;
   flusher: Flusher;
-  /** Bytes of WAL after which the open memory layer is frozen. */
+  /** Bytes of WAL after which the open memory layer is frozen; sooner, when it takes a tenth more of memory. */
   checkpointDistance: number;
   /** Frozen layers that may wait while the next one fills. Default 1, so that memory is bounded by two layers. */
   frozenLayersMax?: number;
@@ -22,15 +22,20 @@ export interface SinkOptions {
   onProgress?(): void;
 }
 
+/** Memory of an open layer, relative to the checkpoint distance: WAL of many small records takes more than its length. */
+const MEMORY_FACTOR_MAX = 1.1;
+
 /** See the module's description. */
 export function timelineSink(options: SinkOptions): WritableStream<Modification> {
   const { timeline, flusher, checkpointDistance, frozenLayersMax = 1 } = options;
+  const memoryMax = checkpointDistance * MEMORY_FACTOR_MAX;
   return new WritableStream<Modification>({
     async write(modification) {
       flusher.throwIfFailed();
       timeline.append(modification);
       options.onProgress?.();
-      if (timeline.openLayer.walBytes >= checkpointDistance) {
+      const { walBytes, memoryBytes } = timeline.openLayer;
+      if (walBytes >= checkpointDistance || memoryBytes >= memoryMax) {
         while (timeline.frozen.length >= frozenLayersMax) await flusher.waitForRoom();
         timeline.freeze();
         flusher.kick();

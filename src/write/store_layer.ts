@@ -17,12 +17,15 @@ import { layerKey } from "../timeline/object_keys.ts";
 /** Bytes read at a time from a local copy on its way to the store. */
 const UPLOAD_CHUNK_BYTES = 1024 * 1024;
 
+/** A layer file in the making: its chunks, and at the end what is known of it. Ended early by `return`. */
+export type LayerFile = Iterator<Uint8Array, LayerSummary> | AsyncIterator<Uint8Array, LayerSummary>;
+
 export interface StoreLayerOptions {
   timeline: string;
   /** What the file will be called; its ranges are known before its bytes are. */
   identity: LayerName;
   /** Generates the file; called again when an upload starts over, and must yield the same bytes. */
-  generate(): Iterator<Uint8Array, LayerSummary>;
+  generate(): LayerFile;
   store: ObjectStore;
   local?: LocalLayers;
   /** Told when the local copy is durable, before the store has the object. */
@@ -57,13 +60,17 @@ async function putGenerated(name: string, options: StoreLayerOptions): Promise<L
   let summary: LayerSummary | undefined;
   async function* body(): AsyncGenerator<Uint8Array> {
     const file = generate();
-    for (;;) {
-      const step = file.next();
-      if (step.done === true) {
-        summary = step.value;
-        return;
+    try {
+      for (;;) {
+        const step = await file.next();
+        if (step.done === true) {
+          summary = step.value;
+          return;
+        }
+        yield step.value;
       }
-      yield step.value;
+    } finally {
+      await file.return?.();
     }
   }
   await store.put(layerKey(timeline, name), { open: body }, { signal });
@@ -77,12 +84,12 @@ async function putByLocalCopy(
 ): Promise<LayerSummary> {
   const { timeline, generate, store, signal } = options;
   const writer = await local.create(name);
+  const file = generate();
   let summary: LayerSummary;
   try {
-    const file = generate();
     for (;;) {
       signal?.throwIfAborted();
-      const step = file.next();
+      const step = await file.next();
       if (step.done === true) {
         summary = step.value;
         break;
@@ -93,6 +100,8 @@ async function putByLocalCopy(
   } catch (error) {
     await writer.abort();
     throw error;
+  } finally {
+    await file.return?.();
   }
   options.onLocal?.();
   await store.put(layerKey(timeline, name), localBody(local, name, summary.size), { signal });

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { openLayerEncoder } from "../../src/deps/layer_encoder.ts";
 import { systemClock } from "../../src/deps/system_clock.ts";
 import { FilesStore } from "../../src/store/files.ts";
 import { backupDirectory, segmentDirectory } from "../../src/store/directory_files.ts";
@@ -16,15 +17,25 @@ import { walCorpus } from "./wal_corpus.ts";
 const MIB = 1024 * 1024;
 const RUNS = 3;
 
+interface Ingest {
+  seconds: number;
+  layerBytes: number;
+  /** Most bytes of resident memory meanwhile. */
+  peak: number;
+}
+
 /** Imports the corpus and returns the seconds from the first WAL byte to the last flush. */
 async function timeIngest(
   corpus: Awaited<ReturnType<typeof walCorpus>>,
-  fsync: boolean,
-): Promise<{ seconds: number; layerBytes: number }> {
+  { fsync = false, threaded = false },
+): Promise<Ingest> {
   await using directory = await temporaryDirectory("ingest-bench");
   const store = await FilesStore.open({ path: directory.path, fsync });
+  const encoder = threaded ? openLayerEncoder() : undefined;
+  const memory = watchMemory();
   const imported = await importTimeline({
     store,
+    encoder,
     clock: systemClock,
     base: backupDirectory(corpus.baseDir),
     wal: segmentDirectory(corpus.wal.path),
@@ -34,9 +45,11 @@ async function timeIngest(
   const seconds = (performance.now() - started) / 1000;
   let layerBytes = 0;
   for (const layer of imported.timeline.layers.layers()) if (layer.kind === "delta") layerBytes += layer.size;
+  const peak = memory.stop();
   await imported.close();
+  encoder?.close();
   await store.close();
-  return { seconds, layerBytes };
+  return { seconds, layerBytes, peak };
 }
 
 /** Samples resident memory until stopped. */
@@ -52,37 +65,38 @@ function watchMemory(): { stop(): number } {
   };
 }
 
-export async function ingestBench(transactions = 400_000): Promise<void> {
+export async function ingestBench(transactions = 1_000_000): Promise<void> {
   const corpus = await walCorpus({ transactions });
   const walBytes = corpus.endLsn - corpus.startLsn;
-  const line = (what: string, seconds: number) =>
+  const line = (what: string, seconds: number, peak?: number) =>
     console.log(
       `${what.padEnd(44)} ${seconds.toFixed(2)} s ${
         (walBytes / MIB / seconds).toFixed(0).padStart(6)
-      } MiB/s ${(corpus.records / seconds / 1e6).toFixed(2)} M records/s`,
+      } MiB/s ${(corpus.records / seconds / 1e6).toFixed(2)} M records/s` +
+        (peak === undefined ? "" : `, memory ${(peak / MIB).toFixed(0)} MiB`),
     );
   console.log(`WAL: ${(walBytes / MIB).toFixed(0)} MiB, ${corpus.records} records`);
-  const ratios: number[] = [];
+  const [inPlace, threaded]: [number[], number[]] = [[], []];
   for (let run = 0; run < RUNS; run++) {
     const recovery = await timeRecovery(corpus);
     line("PostgreSQL crash recovery (fsync off)", recovery.elapsedSeconds);
-    const memory = watchMemory();
-    const ingest = await timeIngest(corpus, false);
-    const peak = memory.stop();
-    line("varve ingest to flushed layers (fsync off)", ingest.seconds);
-    const synced = await timeIngest(corpus, true);
-    line("varve ingest to flushed layers (fsync on)", synced.seconds);
-    console.log(
-      `  layers ${(ingest.layerBytes / MIB).toFixed(0)} MiB, peak memory ${(peak / MIB).toFixed(0)} MiB`,
-    );
-    ratios.push(recovery.elapsedSeconds / ingest.seconds);
+    const alone = await timeIngest(corpus, {});
+    line("varve ingest, one thread (fsync off)", alone.seconds, alone.peak);
+    const both = await timeIngest(corpus, { threaded: true });
+    line("varve ingest, layer encoder (fsync off)", both.seconds, both.peak);
+    const synced = await timeIngest(corpus, { threaded: true, fsync: true });
+    line("varve ingest, layer encoder (fsync on)", synced.seconds, synced.peak);
+    console.log(`  layers ${(both.layerBytes / MIB).toFixed(0)} MiB`);
+    inPlace.push(recovery.elapsedSeconds / alone.seconds);
+    threaded.push(recovery.elapsedSeconds / both.seconds);
   }
-  ratios.sort((left, right) => left - right);
-  console.log(
-    `varve / PostgreSQL: ${ratios.map((ratio) => ratio.toFixed(2)).join(", ")} (median ${
-      ratios[RUNS >> 1].toFixed(2)
-    }, reach 1.5)`,
-  );
+  console.log(`varve / PostgreSQL, one thread: ${summary(inPlace)}`);
+  console.log(`varve / PostgreSQL, layer encoder: ${summary(threaded)}, reach 1.5`);
 }
 
-if (import.meta.main) await ingestBench();
+function summary(ratios: number[]): string {
+  const median = ratios.toSorted((left, right) => left - right)[RUNS >> 1];
+  return `${ratios.map((ratio) => ratio.toFixed(2)).join(", ")} (median ${median.toFixed(2)})`;
+}
+
+if (import.meta.main) await ingestBench(Number(Deno.args[0] ?? 1_000_000));

@@ -9,6 +9,7 @@
  *
  * @module
  */
+import type { ByteArena } from "../../bytes/arena.ts";
 import { CorruptionError, MismatchError, ProtocolError } from "../../errors.ts";
 import { alignLsn, formatLsn, type Lsn, lsn, XLOG_BLCKSZ } from "../../lsn.ts";
 import {
@@ -44,6 +45,8 @@ export interface WalAssemblerOptions extends WalIdentity {
   endOfWal?: EndOfWal;
   /** Off for measurements only. Default: true. */
   verifyCrc?: boolean;
+  /** Where the memory of batches comes from. Default: a buffer for each. */
+  arena?: ByteArena;
 }
 
 /** Assembles records. After an error it is dead: every later call throws the same error. */
@@ -95,7 +98,7 @@ export class WalAssembler {
     this.#maxTli = options.tli ?? 0xffffffff;
     this.#skipPartial = options.skipPartial ?? false;
     this.#endOfWal = options.endOfWal ?? "never";
-    this.#records = new RecordBuffer(startLsn, options.verifyCrc ?? true);
+    this.#records = new RecordBuffer(startLsn, options.verifyCrc ?? true, options.arena);
     this.#lsn = startLsn;
     this.#pageLsn = pageLsn;
     this.#headerDone = inPage > 0;

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import type { ByteArena } from "../../bytes/arena.ts";
 import { walRecordCrc } from "../../bytes/crc32c.ts";
 import { getU64 } from "../../bytes/little_endian.ts";
 import { CorruptionError } from "../../errors.ts";
@@ -35,8 +36,10 @@ export const SCAN_ZERO = 2;
 /** Holds payload bytes, and columns of the records found in them that nobody has taken yet. */
 export class RecordBuffer {
   readonly #verifyCrc: boolean;
+  /** Where batches' memory comes from; undefined: each has a buffer of its own. */
+  readonly #arena: ByteArena | undefined;
   #bytes: Uint8Array = new Uint8Array(0);
-  #words = new Int32Array(0);
+  #words: Int32Array = new Int32Array(0);
   #filled = 0;
   /** Where the first record that is not complete starts: in `#bytes`, and in WAL (-1: none of its bytes are here). */
   #recordAt = 0;
@@ -53,9 +56,10 @@ export class RecordBuffer {
   #starts = new Float64Array(1024);
   #ends = new Float64Array(1024);
 
-  constructor(startLsn: Lsn, verifyCrc: boolean) {
+  constructor(startLsn: Lsn, verifyCrc: boolean, arena?: ByteArena) {
     this.#batchStart = startLsn;
     this.#verifyCrc = verifyCrc;
+    this.#arena = arena;
   }
 
   /** End of the last complete record, or where it all began. */
@@ -93,7 +97,9 @@ export class RecordBuffer {
     const needed = this.#filled + length;
     if (needed <= this.#bytes.length) return;
     const capacity = this.#filled > length ? Math.max(needed, 2 * this.#bytes.length) : needed;
-    this.#allocate(capacity, this.#bytes.subarray(0, this.#filled));
+    const content = this.#bytes.subarray(0, this.#filled);
+    this.#arena?.trim(this.#bytes, 0);
+    this.#allocate(capacity, content);
   }
 
   /** Appends `data[from, to)`, for which there is room. */
@@ -190,7 +196,7 @@ export class RecordBuffer {
     const tail = bytes.subarray(used, this.#filled);
     const spare = bytes.length - used;
     // The batch's memory will be kept for long: do not let it hold much more than its records.
-    const wasteful = spare > 65536 && spare > used >> 2;
+    const wasteful = this.#arena === undefined && spare > 65536 && spare > used >> 2;
     const batch = {
       bytes: wasteful ? bytes.slice(0, used) : bytes.subarray(0, used),
       count,
@@ -201,6 +207,8 @@ export class RecordBuffer {
       endLsn: this.lastEnd,
     };
     this.#batchStart = batch.endLsn;
+    // An arena's next piece probably begins at the tail, which then stays where it is.
+    this.#arena?.trim(bytes, used);
     this.#allocate(tail.length + expected, tail);
     this.#filled = tail.length;
     this.#recordAt = 0;
@@ -209,10 +217,12 @@ export class RecordBuffer {
   }
 
   #allocate(capacity: number, content: Uint8Array): void {
-    const buffer = new ArrayBuffer(capacity + 7 & ~7);
-    this.#bytes = new Uint8Array(buffer);
-    this.#bytes.set(content);
-    this.#words = new Int32Array(buffer);
+    const length = capacity + 7 & ~7;
+    const bytes = this.#arena === undefined ? new Uint8Array(length) : this.#arena.allocate(length);
+    const isThere = bytes.buffer === content.buffer && bytes.byteOffset === content.byteOffset;
+    if (!isThere) bytes.set(content);
+    this.#bytes = bytes;
+    this.#words = new Int32Array(bytes.buffer, bytes.byteOffset, length >> 2);
   }
 
   #growColumns(): void {

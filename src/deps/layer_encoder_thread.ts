@@ -1,0 +1,69 @@
+/**
+ * The worker of a layer encoder: rebuilds memory layers from snapshots and posts their files chunk by chunk.
+ *
+ * Loaded by deps/layer_encoder.ts as the module of a worker, never imported.
+ *
+ * @module
+ */
+import { collectSharedMemory } from "../bytes/arena.ts";
+import type { LayerSummary } from "../layer/layer_writer.ts";
+import { MemoryLayer } from "../layer/memory_layer.ts";
+import { SpaceTable } from "../layer/space_table.ts";
+import { profileOfMajor } from "../postgres/versions/all.ts";
+import { memoryLayerFile } from "../write/memory_layer_file.ts";
+import { type EncoderAnswer, type EncoderRequest, postedError } from "./layer_encoder_messages.ts";
+
+/** What a worker's global scope has; the portable type library knows only windows. */
+interface WorkerScope {
+  onmessage: ((event: MessageEvent<EncoderRequest>) => void) | null;
+  postMessage(message: EncoderAnswer, transfer: Transferable[]): void;
+}
+
+interface Run {
+  readonly file: Iterator<Uint8Array, LayerSummary>;
+  credit: number;
+}
+
+const scope = globalThis as unknown as WorkerScope;
+const runs = new Map<number, Run>();
+
+scope.onmessage = ({ data }) => {
+  const number = data.run;
+  if (data.kind === "end") return end(number);
+  try {
+    if (data.kind === "encode") {
+      const spaces = new SpaceTable();
+      const memory = MemoryLayer.fromSnapshot(data.snapshot, spaces);
+      const file = memoryLayerFile(memory, spaces, profileOfMajor(data.major));
+      runs.set(number, { file, credit: data.credit });
+    } else {
+      const run = runs.get(number);
+      if (run !== undefined) run.credit++;
+    }
+    advance(number);
+  } catch (error) {
+    end(number);
+    scope.postMessage({ kind: "failed", run: number, error: postedError(error) }, []);
+  }
+};
+
+/** Makes chunks while there is credit. */
+function advance(number: number): void {
+  const run = runs.get(number);
+  while (run !== undefined && run.credit > 0) {
+    const step = run.file.next();
+    if (step.done === true) {
+      scope.postMessage({ kind: "done", run: number, summary: step.value }, []);
+      return end(number);
+    }
+    run.credit--;
+    const chunk = step.value;
+    scope.postMessage({ kind: "chunk", run: number, chunk }, [chunk.buffer as ArrayBuffer]);
+  }
+}
+
+function end(number: number): void {
+  if (!runs.delete(number)) return;
+  // The layer's memory stays mapped until this thread has collected its views of it; an idle thread would not.
+  setTimeout(collectSharedMemory, 0);
+}
