@@ -19,6 +19,7 @@
 import type { ByteArena } from "../bytes/arena.ts";
 import { INVALID_LSN, type Lsn } from "../lsn.ts";
 import { endsChain } from "./key.ts";
+import { type BlocksInOrder, type KeyOrder, keyOrder } from "./key_order.ts";
 import { isShared, type MemorySnapshot, placeBuffers, viewsOfBuffers } from "./memory_snapshot.ts";
 import { enlarged, type Modification } from "./modification.ts";
 import type { SpaceTable } from "./space_table.ts";
@@ -49,7 +50,6 @@ type BlockIndex = Int32Array[];
 
 /** One entry as the flush sees it. Reused from call to call. */
 export interface MemoryEntry {
-  space: number;
   block: number;
   lsn: Lsn;
   flags: number;
@@ -191,16 +191,6 @@ export class MemoryLayer {
     const places = placeBuffers(this.#buffers, copyMax);
     if (places === undefined) return undefined;
     const sorted = this.sortedSpaces(spaces);
-    const blocks: number[] = [];
-    const newest: number[] = [];
-    const blockCounts = Int32Array.from(sorted, (space) => {
-      const before = blocks.length;
-      this.forEachBlock(space, (block) => {
-        blocks.push(block);
-        newest.push(this.#index[space]![block >>> CHUNK_SHIFT][block & (CHUNK_BLOCKS - 1)]);
-      });
-      return blocks.length - before;
-    });
     const entries = this.#entries.subarray(0, this.#count * ENTRY_WORDS);
     return {
       startLsn: this.startLsn,
@@ -211,9 +201,7 @@ export class MemoryLayer {
       entryCount: this.#count,
       entries: isShared(entries) ? entries : entries.slice(),
       spaces: sorted.map((space) => spaces.get(space)),
-      blockCounts,
-      blocks: Uint32Array.from(blocks),
-      newest: Int32Array.from(newest),
+      ...this.#blocksInOrder(sorted),
       ...places,
     };
   }
@@ -259,34 +247,45 @@ export class MemoryLayer {
     });
   }
 
+  #blocksInOrder(sorted: readonly number[]): BlocksInOrder {
+    const blocks: number[] = [];
+    const newest: number[] = [];
+    const blockCounts = Int32Array.from(sorted, (space) => {
+      const before = blocks.length;
+      this.forEachBlock(space, (block) => {
+        blocks.push(block);
+        newest.push(this.#index[space]![block >>> CHUNK_SHIFT][block & (CHUNK_BLOCKS - 1)]);
+      });
+      return blocks.length - before;
+    });
+    return { blockCounts, blocks: Uint32Array.from(blocks), newest: Int32Array.from(newest) };
+  }
+
+  /** All entries in the order of a layer file, given the spaces in it (see {@linkcode sortedSpaces}). */
+  inKeyOrder(sorted: readonly number[]): KeyOrder {
+    return keyOrder(this.#entries, ENTRY_WORDS, this.#count, this.#blocksInOrder(sorted));
+  }
+
   /**
-   * Calls `visit` for every entry of a block, oldest first, with an object that is reused. Of several entries with one
-   * LSN only the one that came last is visited.
+   * Calls `visit` for every entry of blocks `[from, to)` of an order, with an object that is reused. Of several entries
+   * with one key and LSN only the one that came last is visited.
    */
-  forEachVersion(space: number, block: number, visit: (entry: MemoryEntry) => void): void {
-    const chunk = this.#index[space]?.[block >>> CHUNK_SHIFT];
-    if (chunk === undefined) return;
+  visitInOrder(keyOrder: KeyOrder, from: number, to: number, visit: (entry: MemoryEntry) => void): void {
+    const { order, starts, blocks } = keyOrder;
     const entries = this.#entries;
-    let depth = 0;
-    let newer = -1;
-    for (let entry = chunk[block & (CHUNK_BLOCKS - 1)]; entry !== NO_ENTRY;) {
-      const at = entry * ENTRY_WORDS;
-      entry = entries[at + PREVIOUS];
-      const lsn = this.#lsnAt(at);
-      if (lsn === newer) continue;
-      newer = lsn;
-      if (depth === this.#stack.length) this.#stack = enlarged(this.#stack, new Int32Array(depth * 2));
-      this.#stack[depth++] = at;
-    }
     const view = this.#view;
-    view.space = space;
-    view.block = block;
-    while (depth > 0) {
-      const group = Math.max(0, depth - PREFETCH_ENTRIES);
-      if (this.#prefetch(group, depth) < 0) return; // never: the sum is used so that its loads are not optimised away
-      while (depth > group) {
-        const at = this.#stack[--depth];
+    let touched = starts[from];
+    for (let index = from; index < to; index++) {
+      view.block = blocks[index];
+      const end = starts[index + 1];
+      for (let position = starts[index]; position < end; position++) {
+        if (position >= touched) {
+          touched = Math.min(position + PREFETCH_ENTRIES, starts[to]);
+          if (this.#prefetch(order, position, touched) < 0) return; // never: the sum is used, so it must be computed
+        }
+        const at = order[position] * ENTRY_WORDS;
         view.lsn = this.#lsnAt(at);
+        if (position + 1 < end && this.#lsnAt(order[position + 1] * ENTRY_WORDS) === view.lsn) continue;
         view.flags = entries[at + FLAGS];
         view.bytes = this.#buffers[entries[at + BUFFER]];
         view.offset = entries[at + OFFSET];
@@ -298,16 +297,15 @@ export class MemoryLayer {
   }
 
   /**
-   * Touches the values of entries `#stack[from, to)`. They lie all over memory; loads that do not wait for each other
+   * Touches entries `order[from, to)` and their values. They lie all over memory; loads that do not wait for each other
    * overlap, while visiting them one by one would pay for every cache miss in full.
    */
-  #prefetch(from: number, to: number): number {
+  #prefetch(order: Int32Array, from: number, to: number): number {
     const entries = this.#entries;
     const buffers = this.#buffers;
-    const stack = this.#stack;
     let sum = 0;
-    for (let index = from; index < to; index++) {
-      const at = stack[index];
+    for (let position = from; position < to; position++) {
+      const at = order[position] * ENTRY_WORDS;
       const bytes = buffers[entries[at + BUFFER]];
       const offset = entries[at + OFFSET];
       const length = entries[at + LENGTH];
@@ -317,13 +315,41 @@ export class MemoryLayer {
     return sum;
   }
 
+  /**
+   * Calls `visit` for every entry of a block, oldest first, with an object that is reused. Of several entries with one
+   * LSN only the one that came last is visited.
+   */
+  forEachVersion(space: number, block: number, visit: (entry: MemoryEntry) => void): void {
+    const chunk = this.#index[space]?.[block >>> CHUNK_SHIFT];
+    if (chunk === undefined) return;
+    const entries = this.#entries;
+    const found: number[] = [];
+    let newer = -1;
+    for (let entry = chunk[block & (CHUNK_BLOCKS - 1)]; entry !== NO_ENTRY;) {
+      const at = entry * ENTRY_WORDS;
+      entry = entries[at + PREVIOUS];
+      const lsn = this.#lsnAt(at);
+      if (lsn !== newer) found.push(at);
+      newer = lsn;
+    }
+    const view = this.#view;
+    view.block = block;
+    for (const at of found.reverse()) {
+      view.lsn = this.#lsnAt(at);
+      view.flags = entries[at + FLAGS];
+      view.bytes = this.#buffers[entries[at + BUFFER]];
+      view.offset = entries[at + OFFSET];
+      view.length = entries[at + LENGTH];
+      view.hole = entries[at + HOLE] >>> 0;
+      visit(view);
+    }
+  }
+
   /** LSN of the entry whose words start at `at`. */
   #lsnAt(at: number): Lsn {
     return this.#base + (this.#entries[at + LSN_EIGHTHS] >>> 0) * 8 + this.#entries[at + LSN_REST] as Lsn;
   }
-  #stack = new Int32Array(256);
   readonly #view: MemoryEntry = {
-    space: 0,
     block: 0,
     lsn: INVALID_LSN,
     flags: 0,

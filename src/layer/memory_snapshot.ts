@@ -8,9 +8,10 @@
  */
 import type { Lsn } from "../lsn.ts";
 import type { KeySpace } from "./key.ts";
+import type { BlocksInOrder } from "./key_order.ts";
 
 /** See the module's description. Plain data: everything in it survives `structuredClone`. */
-export interface MemorySnapshot {
+export interface MemorySnapshot extends BlocksInOrder {
   readonly startLsn: Lsn;
   readonly endLsn: Lsn;
   readonly lastLsn: Lsn;
@@ -19,12 +20,8 @@ export interface MemorySnapshot {
   readonly entryCount: number;
   /** The entries' words as the layer holds them; shared, or a copy. */
   readonly entries: Int32Array;
-  /** Spaces with entries, as sorted on disk, and how many of `blocks` are of each. */
+  /** Spaces with entries, as sorted on disk; the order of `blockCounts`. */
   readonly spaces: readonly KeySpace[];
-  readonly blockCounts: Int32Array;
-  /** Blocks with entries, ascending in each space, and the newest entry of each. */
-  readonly blocks: Uint32Array;
-  readonly newest: Int32Array;
   /** What holds the values: shared memory, and last the gathered rest. */
   readonly memory: readonly ArrayBufferLike[];
   /** For each of the layer's buffers: its memory, where it begins there, and its length. */

@@ -50,6 +50,9 @@ function fileEnd(memory: MemoryLayer): Lsn {
   return memory.lastLsn + (memory.endLsn === memory.lastLsn ? 1 : 2) as Lsn;
 }
 
+/** Blocks whose versions are added before finished chunks are looked for. */
+const BLOCKS_AT_ONCE = 64;
+
 /** Yields the file in chunks and returns what is known of it. */
 export function* memoryLayerFile(
   memory: MemoryLayer,
@@ -59,14 +62,17 @@ export function* memoryLayerFile(
 ): Generator<Uint8Array, LayerSummary> {
   const writer = new LayerWriter({ kind: "delta", lsnStart: memory.startLsn + 1 as Lsn, codec });
   const appender = new EntryAppender(writer, profile);
-  for (const space of memory.sortedSpaces(spaces)) {
+  const sorted = memory.sortedSpaces(spaces);
+  const order = memory.inKeyOrder(sorted);
+  let block = 0;
+  for (const [index, space] of sorted.entries()) {
     writer.beginSpace(spaces.get(space));
-    const blocks: number[] = [];
-    memory.forEachBlock(space, (block) => blocks.push(block));
-    for (let index = 0; index < blocks.length; index++) {
-      appender.addBlock(memory, space, blocks[index]);
+    for (const end = block + order.blockCounts[index]; block < end;) {
+      const until = Math.min(end, block + BLOCKS_AT_ONCE);
+      memory.visitInOrder(order, block, until, appender.add);
+      block = until;
       // Between chunks others may run; a chunk is half a MiB, so this is checked now and then only.
-      if ((index & 63) === 0) yield* writer.take();
+      yield* writer.take();
     }
   }
   const summary = writer.finish({ lsnEnd: fileEnd(memory) });
@@ -85,11 +91,7 @@ class EntryAppender {
     this.#record = new DecodedRecord(profile);
   }
 
-  addBlock(memory: MemoryLayer, space: number, block: number): void {
-    memory.forEachVersion(space, block, this.#add);
-  }
-
-  readonly #add = (entry: MemoryEntry): void => {
+  readonly add = (entry: MemoryEntry): void => {
     const kind = entry.flags & VALUE_KIND_MASK;
     if (kind === VALUE_RECORD && (entry.flags & VALUE_CARRIES_IMAGES) !== 0) {
       this.#record.decode(entry.bytes, entry.offset, entry.lsn);

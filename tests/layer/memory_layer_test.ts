@@ -1,6 +1,6 @@
 /** The memory layer against a plain model, and the space table. */
 import { KeySpaceModel, randomModification } from "./memory_layer_model.ts";
-import { MemoryLayer } from "../../src/layer/memory_layer.ts";
+import { type MemoryEntry, MemoryLayer } from "../../src/layer/memory_layer.ts";
 import { NO_SPACE, SpaceTable } from "../../src/layer/space_table.ts";
 import { ValueChain } from "../../src/layer/value_chain.ts";
 import type { Lsn } from "../../src/lsn.ts";
@@ -83,6 +83,40 @@ test("MemoryLayer.forEachVersion() visits each key in order, the last of equal L
     }
   }
   assert.ok(visited > 100);
+});
+
+test("MemoryLayer.visitInOrder() visits what forEachVersion() does, block after block", () => {
+  const random = seededRandom("memory layer key order");
+  const layer = new MemoryLayer(0 as Lsn, 1);
+  for (let round = 0; round < 300; round++) {
+    layer.append(randomModification(random, layer.endLsn).modification);
+  }
+  const copy = (entry: MemoryEntry) => ({ ...entry });
+  const expected: MemoryEntry[] = [];
+  const spaces = [2, 0, 3, 1];
+  for (const space of spaces) {
+    layer.forEachBlock(space, (block) => {
+      layer.forEachVersion(space, block, (entry) => expected.push(copy(entry)));
+    });
+  }
+  const order = layer.inKeyOrder(spaces);
+  assert.is(order.blockCounts.reduce((sum, count) => sum + count), order.blocks.length);
+  assert.is(order.starts.at(-1), layer.entryCount);
+  const visited: MemoryEntry[] = [];
+  for (let from = 0; from < order.blocks.length;) {
+    const to = Math.min(order.blocks.length, from + 1 + random.uint32() % 5);
+    layer.visitInOrder(order, from, to, (entry) => visited.push(copy(entry)));
+    from = to;
+  }
+  assert.is(visited.length, expected.length);
+  for (const [index, entry] of visited.entries()) {
+    if (entry.bytes !== expected[index].bytes) throw new Error(`Entry ${index} has other bytes`);
+  }
+  const facts = (
+    entry: MemoryEntry,
+  ) => [entry.block, entry.lsn, entry.flags, entry.offset, entry.length, entry.hole];
+  assert.equal(visited.map(facts), expected.map(facts));
+  assert.ok(expected.length > 1000);
 });
 
 test.run();

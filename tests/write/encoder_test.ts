@@ -56,9 +56,10 @@ function randomLayer(random: SeededRandom, megabytes: number, arena?: SharedAren
       const offset = random.int(0, length - 1);
       const size = random.int(0, Math.min(length - offset, random.chance(0.1) ? 8192 : 300));
       const hole = random.uint32();
-      if (random.chance(0.1)) {
+      const kind = random.int(0, 9);
+      if (kind === 0) {
         builder.addMade(space, block, lsn, VALUE_RAW, bytes.subarray(offset, offset + size));
-      } else if (random.chance(0.1)) {
+      } else if (kind === 1) {
         builder.addRange(space, block, lsn, VALUE_FULL_PAGE_IMAGE, offset, size, hole);
       } else builder.addRange(space, block, lsn, VALUE_RECORD, offset, size, 0);
       // The same key and LSN again: the later one counts.
