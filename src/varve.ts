@@ -262,18 +262,16 @@ export async function follow(options: FollowOptions): Promise<Following> {
   return { ...writing, connection };
 }
 
-/** Claims a timeline that exists, and brings to its store what so far is only on this machine's disk. */
-async function takeOver(
+/** Claims a timeline that exists, with what so far was only on this machine's disk. */
+export async function takeOver(
   options: WriterOptions & { signal?: AbortSignal },
   stored: StoredManifest,
 ): Promise<ManifestWriter> {
   const { store, clock, local, events, signal, blockCodecs = BlockCodecs.NONE } = options;
-  const manifest = await ManifestWriter.claim(store, clock, stored, signal);
-  const previousEpoch = stored.manifest.epoch;
-  if (local !== undefined) {
-    await adoptLocalLayers({ local, store, manifest, previousEpoch, codecs: blockCodecs, events, signal });
-  }
-  return manifest;
+  const adopt = local &&
+    ((manifest: Manifest) =>
+      adoptLocalLayers({ local, store, manifest, codecs: blockCodecs, events, signal }));
+  return await ManifestWriter.claim(store, clock, stored, signal, adopt);
 }
 
 /** Opens a timeline that this process may write, and starts a follower on it. */

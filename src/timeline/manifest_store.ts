@@ -86,6 +86,7 @@ export class ManifestWriter {
    * Takes over an existing timeline: commits the next epoch, which fences the previous writer. As long as that one goes
    * on committing, what it commits is taken over too.
    *
+   * @param change Tells what else the same commit changes of the manifest that it replaces.
    * @throws {FencedError} If another writer takes over at the same time and wins.
    */
   static async claim(
@@ -93,10 +94,12 @@ export class ManifestWriter {
     clock: Clock,
     current: StoredManifest,
     signal?: AbortSignal,
+    change?: (manifest: Manifest) => Promise<ManifestChange>,
   ): Promise<ManifestWriter> {
     for (let seen = current;;) {
       const next = {
         ...seen.manifest,
+        ...await change?.(seen.manifest),
         epoch: seen.manifest.epoch + 1,
         commitId: makeCommitId(clock),
         committedAtMs: clock.now(),

@@ -4,7 +4,8 @@
  * With acknowledgement at the level `disk`, PostgreSQL may have recycled WAL that so far is only in a local layer. A
  * writer that starts again therefore brings such layers to the store first. They are exactly the local delta layers of
  * the last writer's epoch (nobody has written since, or the epoch would be another) that continue the manifest without a
- * gap; anything else that the manifest does not name is removed as ever.
+ * gap; anything else that the manifest does not name is removed as ever. The claim of the next epoch names them: were
+ * they named later, a writer that died in between would leave layers that belong to no last writer any more.
  *
  * @module
  */
@@ -17,32 +18,33 @@ import type { EventSink } from "../ports/events.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import { manifestLayer } from "../timeline/manifest.ts";
-import type { ManifestWriter } from "../timeline/manifest_store.ts";
+import type { Manifest } from "../timeline/manifest.ts";
+import type { ManifestChange } from "../timeline/manifest_store.ts";
 import { layerKey } from "../timeline/object_keys.ts";
 import { localBody } from "./store_layer.ts";
 
 export interface AdoptOptions {
   local: LocalLayers;
   store: ObjectStore;
-  /** This writer's claim. */
-  manifest: ManifestWriter;
-  /** Epoch of the writer before, whose layers these may be. */
-  previousEpoch: number;
+  /** As the writer before left it. */
+  manifest: Manifest;
   codecs: BlockCodecs;
   events?: EventSink;
   signal?: AbortSignal;
 }
 
-/** Uploads and commits what continues the manifest; resolves when all of it is durable in the store. */
-export async function adoptLocalLayers(options: AdoptOptions): Promise<void> {
+/** Uploads what continues the manifest; resolves with what the claim must say when all of it is durable in the store. */
+export async function adoptLocalLayers(options: AdoptOptions): Promise<ManifestChange> {
   const { manifest, store, local, events, signal } = options;
+  let { layers, diskConsistentLsn } = manifest;
   for (;;) {
-    const next = await findNext(options);
-    if (next === undefined) return;
-    const { timeline, layers } = manifest.manifest;
-    await store.put(layerKey(timeline, next.name), localBody(local, next.name, next.size), { signal });
-    const diskConsistentLsn = next.lsnEnd - 1 as Lsn;
-    await manifest.commit({ layers: [...layers, manifestLayer(next)], diskConsistentLsn }, signal);
+    const next = await findNext(options, diskConsistentLsn);
+    if (next === undefined) return { layers, diskConsistentLsn };
+    await store.put(layerKey(manifest.timeline, next.name), localBody(local, next.name, next.size), {
+      signal,
+    });
+    layers = [...layers, manifestLayer(next)];
+    diskConsistentLsn = next.lsnEnd - 1 as Lsn;
     events?.({
       level: "info",
       topic: "follow.adopted",
@@ -54,15 +56,14 @@ export async function adoptLocalLayers(options: AdoptOptions): Promise<void> {
   }
 }
 
-/** The local layer that begins right behind the manifest's WAL, if it is whole. */
-async function findNext(options: AdoptOptions): Promise<LayerDescriptor | undefined> {
-  const { local, manifest, previousEpoch, codecs, signal } = options;
-  const { layers, diskConsistentLsn } = manifest.manifest;
-  const named = new Set(layers.map((layer) => layer.name));
+/** The local layer that begins right behind this LSN, if it is whole. */
+async function findNext(options: AdoptOptions, diskConsistentLsn: Lsn): Promise<LayerDescriptor | undefined> {
+  const { local, manifest, codecs, signal } = options;
+  const named = new Set(manifest.layers.map((layer) => layer.name));
   for (const { name, size } of await local.list()) {
     const parsed = parseLayerName(name);
     if (
-      parsed === undefined || named.has(name) || parsed.kind !== "delta" || parsed.epoch !== previousEpoch
+      parsed === undefined || named.has(name) || parsed.kind !== "delta" || parsed.epoch !== manifest.epoch
     ) continue;
     // One that ends inside a record does not say how far history goes.
     if (parsed.lsnStart !== diskConsistentLsn + 1 || (parsed.lsnEnd - 1) % 8 !== 0) continue;
