@@ -163,7 +163,7 @@ test("Follower.abort() ends a sink that waits for room while the store is away",
     follower: { checkpointDistance: 8192 },
   });
   store.goAway();
-  await waitFor(() => written.timeline.frozen.length === 1 && written.timeline.openLayer.walBytes >= 8192, {
+  await waitFor(() => written.timeline.frozen.length === 1, {
     what: "the sink waits",
   });
   await follower.abort();
@@ -179,7 +179,7 @@ test("Follower.stop() and abort() after the source has failed, while what it gav
     follower: { checkpointDistance: 4096 },
   });
   store.goAway();
-  await waitFor(() => written.timeline.frozen.length === 1 && written.timeline.openLayer.walBytes >= 4096, {
+  await waitFor(() => written.timeline.frozen.length === 1, {
     what: "the sink waits",
   });
   follower.stop().catch(() => {});
@@ -196,7 +196,7 @@ test("Follower goes on where it waited when the store comes back", async () => {
     follower: { checkpointDistance: 8192 },
   });
   store.goAway();
-  await waitFor(() => written.timeline.frozen.length === 1 && written.timeline.openLayer.walBytes >= 8192, {
+  await waitFor(() => written.timeline.frozen.length === 1, {
     what: "the sink waits",
   });
   const given = written.timeline.lastRecordLsn;

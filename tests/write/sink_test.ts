@@ -110,4 +110,22 @@ test("timelineSink(): a record in several modifications is not reached before th
   await written.close();
 });
 
+test("timelineSink() bounds memory also where many bytes come from little WAL: a copied database", async () => {
+  const { written, timeline, flusher, writer } = await sinkOver(new BentStore());
+  flusher.start();
+  const end = TEST_START + 800 as Lsn;
+  const space = timeline.spaces.intern(0, 1, 2, 3, 0);
+  let most = 0;
+  for (let page = 0; page < 100; page++) {
+    const builder = new ModificationBuilder(new Uint8Array(0), 1);
+    builder.addMade(space, page, end, 0, new Uint8Array(8192));
+    await writer.write(builder.build(end, 1, page === 99, 0, 0));
+    most = Math.max(most, timeline.memoryBytes);
+  }
+  await writer.close();
+  assert.ok(most < 100_000, `${most} bytes`);
+  assert.is(timeline.remoteConsistentLsn, end);
+  await written.close();
+});
+
 test.run();
