@@ -14,7 +14,7 @@ import type { Flusher } from "./flush.ts";
 export interface SinkOptions {
   timeline: Timeline;
   flusher: Flusher;
-  /** Bytes of WAL after which the open memory layer is frozen; sooner, when it takes a tenth more of memory. */
+  /** Bytes of WAL after which the open memory layer is frozen; sooner, by its memory, where there is an encoder. */
   checkpointDistance: number;
   /** Frozen layers that may wait while the next one fills. Default 1, so that memory is bounded by two layers. */
   frozenLayersMax?: number;
@@ -22,13 +22,23 @@ export interface SinkOptions {
   onProgress?(): void;
 }
 
-/** Memory of an open layer, relative to the checkpoint distance: WAL of many small records takes more than its length. */
-const MEMORY_FACTOR_MAX = 1.1;
+/**
+ * Memory that the open layer may take, and that all may while one is being flushed, relative to the checkpoint distance.
+ * The open layer reaches its bound where many bytes come of little WAL, as when a database is copied by file.
+ */
+const MEMORY_FACTORS = { open: 2, all: 1.4 };
+/**
+ * The same where another thread encodes layers. The next layer fills meanwhile and should not have to wait, so that memory
+ * holds two whole ones: they are smaller.
+ */
+const SHARED_MEMORY_FACTORS = { open: 0.8, all: 1.7 };
 
 /** See the module's description. */
 export function timelineSink(options: SinkOptions): WritableStream<Modification> {
   const { timeline, flusher, checkpointDistance, frozenLayersMax = 1 } = options;
-  const memoryMax = checkpointDistance * MEMORY_FACTOR_MAX;
+  const factors = timeline.arena === undefined ? MEMORY_FACTORS : SHARED_MEMORY_FACTORS;
+  const memoryMax = checkpointDistance * factors.open;
+  const totalMax = checkpointDistance * factors.all;
   return new WritableStream<Modification>({
     async write(modification) {
       flusher.throwIfFailed();
@@ -40,6 +50,7 @@ export function timelineSink(options: SinkOptions): WritableStream<Modification>
         timeline.freeze();
         flusher.kick();
       }
+      while (timeline.frozen.length > 0 && timeline.memoryBytes >= totalMax) await flusher.waitForRoom();
     },
     close: () => flusher.flushAll(),
   });
