@@ -35,7 +35,7 @@ const WRITING = new Set(["put"]);
 /** See the module's description. All hooks are bound, and may be handed on as they are. */
 export class VarveMetrics {
   /** Holds nothing but varve's; `Registry.merge` joins it with one's own. */
-  readonly registry = new Registry();
+  readonly registry: Registry = new Registry();
   readonly #board: StatusBoard;
   readonly #liveConnections = this.#gauge("live_connections", "Connections to sources that are open now.");
   readonly #connections = this.#counter("connections_total", "Connections to sources that were made.");
