@@ -29,18 +29,29 @@ const SLAB_BYTES = 33 * 1024 * 1024;
 /** Longer pieces than this get memory of their own. */
 const PIECE_BYTES_MAX = 4 * 1024 * 1024;
 
-/** So much plain memory is allocated to have garbage collected: more than V8 lets pass without a full collection. */
+/** Plain memory is allocated this often, of this length, to have garbage collected: once alone may be let pass. */
+const PRESSURE_TIMES = 3;
 const PRESSURE_BYTES = 512 * 1024 * 1024;
 
-/** Shared memory, in slabs. */
+/**
+ * Shared memory, in slabs.
+ *
+ * Touching a page for the first time costs more than filling it, so slabs are used again. What is handed out is views
+ * of a second SharedArrayBuffer of the same memory: once the garbage collector has found that nobody on this thread
+ * holds such a view any more, the slab is free. Another thread may only read memory whose views somebody here holds.
+ */
 export class SharedArena implements ByteArena {
   #slab: SharedArrayBuffer | undefined;
   #at = 0;
+  #free: SharedArrayBuffer[] = [];
+  /** Slabs in `#free` that have lain there since the last `collect`. */
+  #idle = 0;
+  readonly #registry = new FinalizationRegistry<SharedArrayBuffer>((memory) => this.#free.push(memory));
 
   allocate(length: number): Uint8Array {
-    if (length > PIECE_BYTES_MAX) return new Uint8Array(new SharedArrayBuffer(length));
+    if (length > PIECE_BYTES_MAX) return new Uint8Array(this.#memory(length), 0, length);
     if (this.#slab === undefined || this.#at + length > SLAB_BYTES) {
-      this.#slab = new SharedArrayBuffer(SLAB_BYTES);
+      this.#slab = this.#memory(SLAB_BYTES);
       this.#at = 0;
     }
     const piece = new Uint8Array(this.#slab, this.#at, length);
@@ -53,8 +64,23 @@ export class SharedArena implements ByteArena {
     if (isLast) this.#at = piece.byteOffset + used + 7 & ~7;
   }
 
+  /** Also lets go of slabs that have been free since the last time. */
   collect(): void {
+    this.#free.splice(0, this.#idle);
+    this.#idle = this.#free.length;
     collectSharedMemory();
+  }
+
+  /** Memory of this length that nobody uses. */
+  #memory(length: number): SharedArrayBuffer {
+    if (length < SLAB_BYTES) return new SharedArrayBuffer(length);
+    // The last to become free is the likeliest to be in a cache.
+    const index = this.#free.findLastIndex((memory) => memory.byteLength === length);
+    const memory = index < 0 ? new SharedArrayBuffer(length) : this.#free.splice(index, 1)[0];
+    if (index >= 0 && index < this.#idle) this.#idle--;
+    const handedOut = structuredClone(memory);
+    this.#registry.register(handedOut, memory);
+    return handedOut;
   }
 }
 
@@ -64,7 +90,7 @@ export class SharedArena implements ByteArena {
  */
 export function collectSharedMemory(): void {
   try {
-    new ArrayBuffer(PRESSURE_BYTES);
+    for (let times = 0; times < PRESSURE_TIMES; times++) new ArrayBuffer(PRESSURE_BYTES);
   } catch (error) {
     // Where so much may not be allocated, memory is collected later.
     if (!(error instanceof RangeError)) throw error;

@@ -15,8 +15,8 @@ import { type MemorySnapshot, transferables } from "../layer/memory_snapshot.ts"
 import type { LayerEncoder } from "../ports/layer_encoder.ts";
 import { type EncoderAnswer, type EncoderRequest, revivedError } from "./layer_encoder_messages.ts";
 
-/** Chunks of half a MiB that may be made ahead of whoever writes them. */
-const CHUNKS_AHEAD = 16;
+/** Chunks of 2 MiB that may be made ahead of whoever writes them. */
+const CHUNKS_AHEAD = 6;
 
 /** Opens an encoder where the runtime has workers. */
 export function openLayerEncoder(): LayerEncoder<MemorySnapshot, LayerSummary> | undefined {

@@ -24,6 +24,9 @@ interface Run {
   credit: number;
 }
 
+/** Longer than in place: a busy thread has little time for each, whatever its length. */
+const CHUNK_BYTES = 2 * 1024 * 1024;
+
 const scope = globalThis as unknown as WorkerScope;
 const runs = new Map<number, Run>();
 
@@ -34,7 +37,7 @@ scope.onmessage = ({ data }) => {
     if (data.kind === "encode") {
       const spaces = new SpaceTable();
       const memory = MemoryLayer.fromSnapshot(data.snapshot, spaces);
-      const file = memoryLayerFile(memory, spaces, profileOfMajor(data.major));
+      const file = memoryLayerFile(memory, spaces, profileOfMajor(data.major), { chunkBytes: CHUNK_BYTES });
       runs.set(number, { file, credit: data.credit });
     } else {
       const run = runs.get(number);

@@ -6,15 +6,21 @@
  * @module
  */
 
-/** Bytes of a chunk; a piece that is longer makes a chunk of its own. */
+/** Bytes of a chunk where nothing else was said; a piece that is longer makes a chunk of its own. */
 export const CHUNK_LENGTH = 512 * 1024;
 
 /** See the module's description. */
 export class ChunkBuffer {
-  #open = new Uint8Array(CHUNK_LENGTH);
+  readonly #chunkLength: number;
+  #open: Uint8Array;
   #openLength = 0;
   #finished: Uint8Array[] = [];
   #written = 0;
+
+  constructor(chunkLength: number = CHUNK_LENGTH) {
+    this.#chunkLength = chunkLength;
+    this.#open = new Uint8Array(chunkLength);
+  }
 
   /** Bytes appended so far. */
   get written(): number {
@@ -24,13 +30,13 @@ export class ChunkBuffer {
   /** Copies `bytes[0, length)`. */
   append(bytes: Uint8Array, length: number): void {
     this.#written += length;
-    if (this.#openLength + length > CHUNK_LENGTH) {
+    if (this.#openLength + length > this.#chunkLength) {
       this.#endChunk();
-      if (length > CHUNK_LENGTH) {
+      if (length > this.#chunkLength) {
         this.#finished.push(bytes.slice(0, length));
         return;
       }
-      this.#open = new Uint8Array(CHUNK_LENGTH);
+      this.#open = new Uint8Array(this.#chunkLength);
     }
     this.#open.set(length === bytes.length ? bytes : bytes.subarray(0, length), this.#openLength);
     this.#openLength += length;
@@ -54,7 +60,7 @@ export class ChunkBuffer {
     const length = this.#openLength;
     // A short chunk must not hold on to a long buffer.
     this.#finished.push(
-      length * 2 > CHUNK_LENGTH ? this.#open.subarray(0, length) : this.#open.slice(0, length),
+      length * 2 > this.#chunkLength ? this.#open.subarray(0, length) : this.#open.slice(0, length),
     );
     this.#openLength = 0;
   }

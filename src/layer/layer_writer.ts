@@ -45,6 +45,8 @@ export interface LayerWriterOptions {
   codec?: BlockCodec;
   /** Bytes of a block before compression to aim at. Default: 32 KiB. */
   blockBytes?: number;
+  /** Bytes of the chunks that the file is taken in. Default: 512 KiB. */
+  chunkBytes?: number;
 }
 
 export interface FinishOptions {
@@ -112,7 +114,7 @@ export class LayerWriter {
   readonly #index = new IndexRowWriter();
   #rawBytes = 0;
 
-  readonly #chunks = new ChunkBuffer();
+  readonly #chunks: ChunkBuffer;
   #finished = false;
 
   /** @throws {RangeError} If an option is out of range. */
@@ -138,6 +140,7 @@ export class LayerWriter {
     this.#lsnLimit = this.#lsnEndGiven ?? Number.MAX_SAFE_INTEGER;
     this.#codec = codec;
     this.#blockBytes = blockBytes;
+    this.#chunks = new ChunkBuffer(options.chunkBytes);
     this.#raw = this.#newBlockBuffer();
     if (this.#lsnLimit <= lsnStart || (lsnEnd !== undefined && lsnEnd !== this.#lsnEndGiven)) {
       throw new RangeError(

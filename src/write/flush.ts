@@ -78,7 +78,10 @@ export class Flusher {
 
   /** Starts the loop; it ends with `stop`, the signal, or a failure that is not the store's absence. */
   start(): void {
-    this.#loop ??= this.#run();
+    if (this.#loop !== undefined) return;
+    // What came before, a base backup for one, leaves garbage that would lie about for long.
+    this.#options.encoder?.arena.collect();
+    this.#loop = this.#run();
   }
 
   /** Tells the loop that a layer was frozen. */
@@ -233,7 +236,7 @@ export class Flusher {
       const snapshot = memory.snapshot(timeline.spaces, ENCODER_COPY_MAX);
       if (snapshot !== undefined) return encoder.encode(snapshot, major, this.#stopped.signal);
     }
-    return memoryLayerFile(memory, timeline.spaces, profileOfMajor(major), codec);
+    return memoryLayerFile(memory, timeline.spaces, profileOfMajor(major), { codec });
   }
 
   /** The same for every try at one memory layer, so that tries overwrite each other. */

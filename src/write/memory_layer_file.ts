@@ -50,6 +50,12 @@ function fileEnd(memory: MemoryLayer): Lsn {
   return memory.lastLsn + (memory.endLsn === memory.lastLsn ? 1 : 2) as Lsn;
 }
 
+export interface MemoryLayerFileOptions {
+  codec?: BlockCodec;
+  /** Bytes of a chunk. Default: half a MiB. */
+  chunkBytes?: number;
+}
+
 /** Blocks whose versions are added before finished chunks are looked for. */
 const BLOCKS_AT_ONCE = 64;
 
@@ -58,9 +64,9 @@ export function* memoryLayerFile(
   memory: MemoryLayer,
   spaces: SpaceTable,
   profile: VersionProfile,
-  codec?: BlockCodec,
+  { codec, chunkBytes }: MemoryLayerFileOptions = {},
 ): Generator<Uint8Array, LayerSummary> {
-  const writer = new LayerWriter({ kind: "delta", lsnStart: memory.startLsn + 1 as Lsn, codec });
+  const writer = new LayerWriter({ kind: "delta", lsnStart: memory.startLsn + 1 as Lsn, codec, chunkBytes });
   const appender = new EntryAppender(writer, profile);
   const sorted = memory.sortedSpaces(spaces);
   const order = memory.inKeyOrder(sorted);
