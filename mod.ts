@@ -11,6 +11,7 @@
  * | `@varve/varve/postgres`| `src/deps/postgres_source.ts`  | the PostgreSQL client: needed to follow         |
  * | `@varve/varve/files`   | `src/store/files.ts`           | a store in a directory                          |
  * | `@varve/varve/s3`      | `src/store/minio.ts`           | a store in an S3 bucket                         |
+ * | `@varve/varve/encoder` | `src/deps/layer_encoder.ts`    | encodes layers on another thread (Deno, Bun)    |
  * | `@varve/varve/status`  | `src/status/app.ts`            | the status app, to mount in a Hono app          |
  *
  * ```ts
@@ -180,6 +181,10 @@ export type {
 } from "./src/ports/object_store.ts";
 export type { LocalLayerFile, LocalLayers, LocalLayerWriter } from "./src/ports/local_layers.ts";
 export type { BackupDirectory, BackupDirectoryEntry } from "./src/ports/backup_directory.ts";
+export type { LayerEncoder } from "./src/ports/layer_encoder.ts";
+export type { ByteArena } from "./src/bytes/arena.ts";
+export type { MemorySnapshot } from "./src/layer/memory_snapshot.ts";
+export type { LayerSummary } from "./src/layer/layer_writer.ts";
 export type { Clock } from "./src/ports/clock.ts";
 export type { EventLevel, EventSink, VarveEvent } from "./src/ports/events.ts";
 export type {
