@@ -9,7 +9,7 @@
  */
 import type { ByteArena } from "./bytes/arena.ts";
 import { type BlockCodec, BlockCodecs } from "./bytes/block_codec.ts";
-import { NotFoundError } from "./errors.ts";
+import { NotFoundError, UnavailableError } from "./errors.ts";
 import { FAMILY_CLUSTER_STATE, FAMILY_ORIGIN, FAMILY_RELATION, FAMILY_SLRU } from "./layer/key.ts";
 import { LayerMap } from "./layer/layer_map.ts";
 import type { LayerSummary } from "./layer/layer_writer.ts";
@@ -40,7 +40,8 @@ import { Flusher } from "./write/flush.ts";
 import { Follower, type FollowerOptions } from "./write/follower.ts";
 import type { BackupProgress } from "./write/source/base_backup.ts";
 import { followReplication } from "./write/source/replication.ts";
-import type { SourceAccess } from "./write/source/session.ts";
+import { checkServerMatches, readServerFacts } from "./write/source/identify.ts";
+import { openSession, type SourceAccess } from "./write/source/session.ts";
 import { ConnectionStatusWatch } from "./write/source/status.ts";
 import type { UntarFunction } from "./write/source/tar.ts";
 import { startPointAfter } from "./write/source/wal_source.ts";
@@ -231,7 +232,7 @@ export async function follow(options: FollowOptions): Promise<Following> {
       onProgress: options.onBackupProgress,
       signal,
     })
-    : await takeOver(options, stored);
+    : await checkedTakeOver(options, access, stored);
   const connection = new ConnectionStatusWatch();
   const writing = await startWriting(options, manifest, ({ timeline, flusher }) => ({
     until: options.until,
@@ -260,6 +261,38 @@ export async function follow(options: FollowOptions): Promise<Following> {
     },
   }));
   return { ...writing, connection };
+}
+
+/**
+ * Takes over a timeline after a look at the source: a wrong one is refused before it costs the right writer its claim. A
+ * server that does not answer is no reason to wait; it is checked again at every connection.
+ */
+async function checkedTakeOver(
+  options: FollowOptions,
+  access: SourceAccess,
+  stored: StoredManifest,
+): Promise<ManifestWriter> {
+  const { signal, feedback = "postgres" } = options;
+  const { facts } = stored.manifest;
+  try {
+    const session = feedback === "postgres" ? await openSession(access, signal) : undefined;
+    try {
+      if (session !== undefined) {
+        const server = await readServerFacts(session, signal);
+        checkServerMatches(
+          session.identity,
+          server,
+          { ...facts, systemId: BigInt(facts.systemId) },
+          session.description,
+        );
+      }
+    } finally {
+      await session?.close();
+    }
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+  }
+  return await takeOver(options, stored);
 }
 
 /** Claims a timeline that exists, with what so far was only on this machine's disk. */

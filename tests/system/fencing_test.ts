@@ -4,7 +4,7 @@
  * @module
  */
 import { systemClock } from "../../src/deps/system_clock.ts";
-import { FencedError } from "../../src/errors.ts";
+import { FencedError, MismatchError } from "../../src/errors.ts";
 import { attachReader } from "../../src/varve.ts";
 import { followCluster, judgeStoppedCluster, testStore } from "../support/follow.ts";
 import { assert, suite } from "../support/harness.ts";
@@ -55,6 +55,23 @@ test("follow() by a second writer fences the first", async () => {
   await first.close();
   await second.close();
   await store.close();
+});
+
+test("follow() of another server is refused and fences nobody", async () => {
+  await using directory = await temporaryDirectory("wrong-source");
+  await using cluster = await startCluster({ major: 17, checksums: false });
+  await using other = await startCluster({ major: 17, checksums: false, ownSystemIdentifier: true });
+  const store = await testStore(directory.path);
+  const first = await followCluster(cluster, store);
+  try {
+    await assert.rejects(followCluster(other, store), MismatchError);
+    const { manifest } = await attachReader({ store, clock: systemClock });
+    assert.is(manifest.epoch, 1, "the writer keeps its claim");
+  } finally {
+    await first.follower.abort();
+    await first.close();
+    await store.close();
+  }
 });
 
 test.run();
