@@ -11,24 +11,27 @@ import { attachReader, follow, type Following, type FollowOptions } from "../../
 import { resolveConnection } from "../../src/write/source/connection_options.ts";
 import { assertNoDifferences, compareWithStopped, type Comparison } from "./compare.ts";
 import type { Cluster } from "./postgres.ts";
+import { waitFor } from "./wait.ts";
 
 /** Bytes of WAL per flush in tests: small, so that there are many layers. */
 export const TEST_CHECKPOINT_DISTANCE = 8 * 1024 * 1024;
 
-/** Follows a cluster; see `follow()`. */
+/** Follows a cluster; see `follow()`. Resolves when it is connected: a server that stops waits for those only. */
 export async function followCluster(
   cluster: Cluster,
   store: ObjectStore,
   options: Partial<FollowOptions> = {},
 ): Promise<Following> {
   const connection = await resolveConnection({ url: cluster.replicationUrl });
-  return await follow({
+  const following = await follow({
     store,
     clock: systemClock,
     source: { ...postgresSource, connection },
     checkpointDistance: TEST_CHECKPOINT_DISTANCE,
     ...options,
   });
+  await waitFor(() => following.connection.current.isConnected, { what: "the follower is connected" });
+  return following;
 }
 
 /** A directory store without fsync. */
