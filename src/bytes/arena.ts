@@ -29,9 +29,8 @@ const SLAB_BYTES = 33 * 1024 * 1024;
 /** Longer pieces than this get memory of their own. */
 const PIECE_BYTES_MAX = 4 * 1024 * 1024;
 
-/** Plain memory is allocated this often, of this length, to have garbage collected: once alone may be let pass. */
-const PRESSURE_TIMES = 3;
-const PRESSURE_BYTES = 512 * 1024 * 1024;
+/** More than any machine can address. */
+const IMPOSSIBLE_BYTES = 2 ** 50;
 
 /**
  * Shared memory, in slabs.
@@ -85,14 +84,13 @@ export class SharedArena implements ByteArena {
 }
 
 /**
- * Has shared memory collected that this thread does not use any more. V8 collects when plain memory grows, and does not
- * count what is shared. What is allocated here is never touched, so it costs a collection and nothing else.
+ * Has shared memory collected that this thread does not use any more. V8 does not count it, so would let it lie; but
+ * before it refuses an allocation, it collects all that it can.
  */
 export function collectSharedMemory(): void {
   try {
-    for (let times = 0; times < PRESSURE_TIMES; times++) new ArrayBuffer(PRESSURE_BYTES);
+    new ArrayBuffer(IMPOSSIBLE_BYTES);
   } catch (error) {
-    // Where so much may not be allocated, memory is collected later.
     if (!(error instanceof RangeError)) throw error;
   }
 }

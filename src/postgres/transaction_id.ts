@@ -58,7 +58,7 @@ export function nextMultiXactId(multi: number): number {
 
 /** The 32-bit id of a full one. */
 export function xidOfFullTransactionId(full: number): number {
-  return full % EPOCH;
+  return full >>> 0;
 }
 
 /** How often ids had wrapped around. */

@@ -136,7 +136,7 @@ export class Flusher {
         this.#stopped.signal.throwIfAborted();
         while (timeline.frozen.length === 0) await this.#idle();
         await this.#flushNext();
-        this.#options.encoder?.arena.collect();
+        await this.#releaseMemory();
         this.#announce();
       }
     } catch (error) {
@@ -167,6 +167,15 @@ export class Flusher {
     timer.abort();
     this.#wake = undefined;
     this.#stopped.signal.throwIfAborted();
+  }
+
+  /** What the layer held can be used for the next one when this resolves. */
+  async #releaseMemory(): Promise<void> {
+    const { encoder, clock } = this.#options;
+    if (encoder === undefined) return;
+    encoder.arena.collect();
+    // Memory is found to be free in a turn of its own.
+    await clock.sleep(0, this.#stopped.signal).catch(() => {});
   }
 
   /** A frame of its own, so that none that goes on living refers to the layer. */

@@ -82,7 +82,7 @@ export class WalIngest {
     let index = 0;
     while (index < batch.count) {
       const first = index;
-      const builder = new ModificationBuilder(batch.bytes, (batch.count - first) * 2);
+      const builder = new ModificationBuilder(batch.bytes, Math.ceil((batch.count - first) * 1.5));
       this.#effects.begin(builder);
       index = this.#ingestRecords(batch, index, builder);
       const last = index - 1;
@@ -110,7 +110,7 @@ export class WalIngest {
     const record = this.#record;
     for (let index = first; index < batch.count; index++) {
       const lsn = batch.endLsns[index] as Lsn;
-      if (lsn % 8 !== 0) {
+      if ((lsn & 7) !== 0) {
         throw new ProtocolError(`Cannot ingest a record ending at ${formatLsn(lsn)}: not 8-aligned`);
       }
       record.decode(batch.bytes, batch.offsets[index], lsn);

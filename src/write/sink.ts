@@ -31,7 +31,7 @@ const MEMORY_FACTORS = { open: 2, all: 1.4 };
  * The same where another thread encodes layers. The next layer fills meanwhile and should not have to wait, so that memory
  * holds two whole ones: they are smaller.
  */
-const SHARED_MEMORY_FACTORS = { open: 0.8, all: 1.7 };
+const SHARED_MEMORY_FACTORS = { open: 0.6, all: 1.3 };
 
 /** See the module's description. */
 export function timelineSink(options: SinkOptions): WritableStream<Modification> {

@@ -10,9 +10,10 @@ import { systemClock } from "../../src/deps/system_clock.ts";
 import { FilesStore } from "../../src/store/files.ts";
 import { backupDirectory, segmentDirectory } from "../../src/store/directory_files.ts";
 import { importTimeline } from "../../src/varve.ts";
+import { bootstrapFromFiles } from "../../src/write/bootstrap_from_files.ts";
 import { temporaryDirectory } from "../support/temp.ts";
 import { timeRecovery } from "./recovery.ts";
-import { walCorpus } from "./wal_corpus.ts";
+import { type WalCorpus, walCorpus } from "./wal_corpus.ts";
 
 const MIB = 1024 * 1024;
 const RUNS = 3;
@@ -24,21 +25,53 @@ interface Ingest {
   peak: number;
 }
 
-/** Imports the corpus and returns the seconds from the first WAL byte to the last flush. */
+interface IngestOptions {
+  /** The store, which holds the timeline as of its base backup. */
+  store: string;
+  base: string;
+  wal: string;
+  fsync?: boolean;
+  threaded?: boolean;
+}
+
+/** Ingests a corpus in a process of its own, so that memory is that of a follower and nothing else. */
 async function timeIngest(
-  corpus: Awaited<ReturnType<typeof walCorpus>>,
-  { fsync = false, threaded = false },
+  corpus: WalCorpus,
+  how: Pick<IngestOptions, "fsync" | "threaded"> = {},
 ): Promise<Ingest> {
   await using directory = await temporaryDirectory("ingest-bench");
-  const store = await FilesStore.open({ path: directory.path, fsync });
-  const encoder = threaded ? openLayerEncoder() : undefined;
+  const store = await FilesStore.open({ path: directory.path, fsync: false });
+  const base = backupDirectory(corpus.baseDir);
+  await bootstrapFromFiles({ base, store, timeline: "main", clock: systemClock });
+  await store.close();
+  const options: IngestOptions = {
+    ...how,
+    store: directory.path,
+    base: corpus.baseDir,
+    wal: corpus.wal.path,
+  };
+  const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", new URL(import.meta.url).pathname, CHILD, JSON.stringify(options)],
+    stderr: "inherit",
+  }).output();
+  if (!success) throw new Error("Cannot ingest: the process failed");
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+/** Tells a process of this script that it is one that ingests. */
+const CHILD = "--ingest";
+
+/** The seconds from the first WAL byte to the last flush. */
+async function ingest(options: IngestOptions): Promise<Ingest> {
+  const store = await FilesStore.open({ path: options.store, fsync: options.fsync ?? false });
+  const encoder = options.threaded ? openLayerEncoder() : undefined;
   const memory = watchMemory();
   const imported = await importTimeline({
     store,
     encoder,
     clock: systemClock,
-    base: backupDirectory(corpus.baseDir),
-    wal: segmentDirectory(corpus.wal.path),
+    base: backupDirectory(options.base),
+    wal: segmentDirectory(options.wal),
   });
   const started = performance.now();
   await imported.follower.done;
@@ -80,7 +113,7 @@ export async function ingestBench(transactions = 1_000_000): Promise<void> {
   for (let run = 0; run < RUNS; run++) {
     const recovery = await timeRecovery(corpus);
     line("PostgreSQL crash recovery (fsync off)", recovery.elapsedSeconds);
-    const alone = await timeIngest(corpus, {});
+    const alone = await timeIngest(corpus);
     line("varve ingest, one thread (fsync off)", alone.seconds, alone.peak);
     const both = await timeIngest(corpus, { threaded: true });
     line("varve ingest, layer encoder (fsync off)", both.seconds, both.peak);
@@ -99,4 +132,7 @@ function summary(ratios: number[]): string {
   return `${ratios.map((ratio) => ratio.toFixed(2)).join(", ")} (median ${median.toFixed(2)})`;
 }
 
-if (import.meta.main) await ingestBench(Number(Deno.args[0] ?? 1_000_000));
+if (import.meta.main) {
+  if (Deno.args[0] === CHILD) console.log(JSON.stringify(await ingest(JSON.parse(Deno.args[1]))));
+  else await ingestBench(Number(Deno.args[0] ?? 1_000_000));
+}
