@@ -17,8 +17,12 @@ export interface ByteArena {
    * then probably begins there, with the bytes that are there.
    */
   trim(piece: Uint8Array, used: number): void;
-  /** Much of what was handed out is of no use any more: a good moment to collect it. */
+  /** How often memory that was handed out has come back, because nobody holds a view of it any more. */
+  readonly returned: number;
+  /** Has garbage collected soon, so that memory comes back. */
   collect(): void;
+  /** Lets go of memory that nobody has used since the last time. */
+  shrink(): void;
 }
 
 /**
@@ -29,8 +33,8 @@ const SLAB_BYTES = 33 * 1024 * 1024;
 /** Longer pieces than this get memory of their own. */
 const PIECE_BYTES_MAX = 4 * 1024 * 1024;
 
-/** More than any machine can address. */
-const IMPOSSIBLE_BYTES = 2 ** 50;
+/** So much plain memory has V8 begin a collection; being longer than 32 MiB, it is never touched. */
+const PRESSURE_BYTES = 160 * 1024 * 1024;
 
 /**
  * Shared memory, in slabs.
@@ -43,9 +47,13 @@ export class SharedArena implements ByteArena {
   #slab: SharedArrayBuffer | undefined;
   #at = 0;
   #free: SharedArrayBuffer[] = [];
-  /** Slabs in `#free` that have lain there since the last `collect`. */
+  /** Slabs in `#free` that have lain there since the last `shrink`. */
   #idle = 0;
-  readonly #registry = new FinalizationRegistry<SharedArrayBuffer>((memory) => this.#free.push(memory));
+  #returned = 0;
+  readonly #registry = new FinalizationRegistry<SharedArrayBuffer>((memory) => {
+    this.#free.push(memory);
+    this.#returned++;
+  });
 
   allocate(length: number): Uint8Array {
     if (length > PIECE_BYTES_MAX) return new Uint8Array(this.#memory(length), 0, length);
@@ -63,11 +71,18 @@ export class SharedArena implements ByteArena {
     if (isLast) this.#at = piece.byteOffset + used + 7 & ~7;
   }
 
-  /** Also lets go of slabs that have been free since the last time. */
+  get returned(): number {
+    return this.#returned;
+  }
+
+  /** V8 counts plain memory, and collects in time; shared memory it does not count. */
   collect(): void {
+    new ArrayBuffer(PRESSURE_BYTES);
+  }
+
+  shrink(): void {
     this.#free.splice(0, this.#idle);
     this.#idle = this.#free.length;
-    collectSharedMemory();
   }
 
   /** Memory of this length that nobody uses. */
@@ -80,17 +95,5 @@ export class SharedArena implements ByteArena {
     const handedOut = structuredClone(memory);
     this.#registry.register(handedOut, memory);
     return handedOut;
-  }
-}
-
-/**
- * Has shared memory collected that this thread does not use any more. V8 does not count it, so would let it lie; but
- * before it refuses an allocation, it collects all that it can.
- */
-export function collectSharedMemory(): void {
-  try {
-    new ArrayBuffer(IMPOSSIBLE_BYTES);
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
   }
 }

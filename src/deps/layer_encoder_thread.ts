@@ -5,7 +5,6 @@
  *
  * @module
  */
-import { collectSharedMemory } from "../bytes/arena.ts";
 import type { LayerSummary } from "../layer/layer_writer.ts";
 import { MemoryLayer } from "../layer/memory_layer.ts";
 import { SpaceTable } from "../layer/space_table.ts";
@@ -32,7 +31,7 @@ const runs = new Map<number, Run>();
 
 scope.onmessage = ({ data }) => {
   const number = data.run;
-  if (data.kind === "end") return end(number);
+  if (data.kind === "end") return void runs.delete(number);
   try {
     if (data.kind === "encode") {
       const spaces = new SpaceTable();
@@ -45,7 +44,7 @@ scope.onmessage = ({ data }) => {
     }
     advance(number);
   } catch (error) {
-    end(number);
+    runs.delete(number);
     scope.postMessage({ kind: "failed", run: number, error: postedError(error) }, []);
   }
 };
@@ -57,16 +56,10 @@ function advance(number: number): void {
     const step = run.file.next();
     if (step.done === true) {
       scope.postMessage({ kind: "done", run: number, summary: step.value }, []);
-      return end(number);
+      return void runs.delete(number);
     }
     run.credit--;
     const chunk = step.value;
     scope.postMessage({ kind: "chunk", run: number, chunk }, [chunk.buffer as ArrayBuffer]);
   }
-}
-
-function end(number: number): void {
-  if (!runs.delete(number)) return;
-  // The layer's memory stays mapped until this thread has collected its views of it; an idle thread would not.
-  setTimeout(collectSharedMemory, 0);
 }

@@ -54,6 +54,10 @@ const ENCODER_BYTES_MIN = 1024 * 1024;
 /** Bytes that may be copied to post a layer to the encoder: what does not lie in its arena. */
 const ENCODER_COPY_MAX = 32 * 1024 * 1024;
 
+/** Garbage is collected in the background; this often is looked whether it is done. */
+const COLLECT_TRIES = 16;
+const COLLECT_MS = 4;
+
 /** See the module's description. */
 export class Flusher {
   /** Told what ended the loop, unless it was stopped: nothing that comes in can become durable any more. */
@@ -78,10 +82,7 @@ export class Flusher {
 
   /** Starts the loop; it ends with `stop`, the signal, or a failure that is not the store's absence. */
   start(): void {
-    if (this.#loop !== undefined) return;
-    // What came before, a base backup for one, leaves garbage that would lie about for long.
-    this.#options.encoder?.arena.collect();
-    this.#loop = this.#run();
+    this.#loop ??= this.#run();
   }
 
   /** Tells the loop that a layer was frozen. */
@@ -169,13 +170,17 @@ export class Flusher {
     this.#stopped.signal.throwIfAborted();
   }
 
-  /** What the layer held can be used for the next one when this resolves. */
+  /** Resolves when the memory that a layer held can be used for the next one, or somebody still reads it. */
   async #releaseMemory(): Promise<void> {
     const { encoder, clock } = this.#options;
     if (encoder === undefined) return;
-    encoder.arena.collect();
-    // Memory is found to be free in a turn of its own.
-    await clock.sleep(0, this.#stopped.signal).catch(() => {});
+    const { arena } = encoder;
+    const returned = arena.returned;
+    for (let tries = 0; tries < COLLECT_TRIES && arena.returned === returned; tries++) {
+      arena.collect();
+      await clock.sleep(COLLECT_MS, this.#stopped.signal).catch(() => {});
+    }
+    arena.shrink();
   }
 
   /** A frame of its own, so that none that goes on living refers to the layer. */
