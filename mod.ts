@@ -31,13 +31,15 @@ export {
   type AttachedTimeline,
   attachReader,
   type EngineOptions,
+  loadWriterState,
+  openTimeline,
+} from "./src/read/attach.ts";
+export {
   follow,
   type Following,
   type FollowOptions,
   type ImportOptions,
   importTimeline,
-  loadWriterState,
-  openTimeline,
   startWriting,
   type WriterOptions,
 } from "./src/varve.ts";

@@ -7,28 +7,16 @@
  *
  * @module
  */
-import type { ByteArena } from "./bytes/arena.ts";
 import { type BlockCodec, BlockCodecs } from "./bytes/block_codec.ts";
-import { NotFoundError, UnavailableError } from "./errors.ts";
-import { FAMILY_CLUSTER_STATE, FAMILY_ORIGIN, FAMILY_RELATION, FAMILY_SLRU } from "./layer/key.ts";
-import { LayerMap } from "./layer/layer_map.ts";
+import { UnavailableError } from "./errors.ts";
 import type { LayerSummary } from "./layer/layer_writer.ts";
 import type { MemorySnapshot } from "./layer/memory_snapshot.ts";
-import type { Clock } from "./ports/clock.ts";
-import type { EventSink } from "./ports/events.ts";
 import type { LayerEncoder } from "./ports/layer_encoder.ts";
-import type { LocalLayers } from "./ports/local_layers.ts";
-import type { ObjectStore } from "./ports/object_store.ts";
-import { type ClusterState, decodeClusterState } from "./postgres/effects/cluster_state.ts";
-import type { ImageCodecs } from "./postgres/wal/block_image.ts";
-import { LayerFetcher } from "./read/fetch.ts";
-import { TimelineReader } from "./read/get_page.ts";
-import { LayerFiles } from "./read/layer_files.ts";
-import { describeManifestLayer, type Manifest } from "./timeline/manifest.ts";
+import type { Manifest } from "./timeline/manifest.ts";
 import { ManifestWriter, readManifest, type StoredManifest } from "./timeline/manifest_store.ts";
-import { checkTimelineName, manifestKey } from "./timeline/object_keys.ts";
-import { ABSENT } from "./timeline/sizes.ts";
-import { Timeline } from "./timeline/timeline.ts";
+import { checkTimelineName } from "./timeline/object_keys.ts";
+import type { Timeline } from "./timeline/timeline.ts";
+import { type AttachedTimeline, type EngineOptions, loadWriterState, openTimeline } from "./read/attach.ts";
 import { databaseContent } from "./read/database_content.ts";
 import type { BackupDirectory } from "./ports/backup_directory.ts";
 import { bootstrapFromFiles } from "./write/bootstrap_from_files.ts";
@@ -46,114 +34,6 @@ import { ConnectionStatusWatch } from "./write/source/status.ts";
 import type { UntarFunction } from "./write/source/tar.ts";
 import { startPointAfter } from "./write/source/wal_source.ts";
 import type { Lsn } from "./lsn.ts";
-
-/** What every use of a timeline needs. */
-export interface EngineOptions {
-  store: ObjectStore;
-  clock: Clock;
-  /** Name of the timeline in the store. Default `main`. */
-  timeline?: string;
-  /** Keeps local copies of layers; without it layers are read from the store by range. */
-  local?: LocalLayers;
-  /** Bytes of layer indexes and blocks to keep in memory. Default 64 MiB. */
-  cacheBytes?: number;
-  /** Decompressors of page images: zstd, where the server uses it. */
-  imageCodecs?: ImageCodecs;
-  /** What blocks of layers may be compressed with. */
-  blockCodecs?: BlockCodecs;
-  events?: EventSink;
-}
-
-/** A timeline that is open for reading. */
-export interface AttachedTimeline {
-  readonly timeline: Timeline;
-  readonly reader: TimelineReader;
-  readonly files: LayerFiles;
-  readonly fetcher: LayerFetcher;
-  /** The manifest that it was attached from. */
-  readonly manifest: Manifest;
-  /** Releases local files; the store stays open. */
-  close(): Promise<void>;
-}
-
-/**
- * Attaches a timeline for reading: one manifest read, no layer downloaded.
- *
- * Pages can be read from the end of its base backup to what its writer had made durable when the manifest was read.
- *
- * @throws {NotFoundError} If the store has no timeline of that name.
- * @throws {UnavailableError} If the store does not answer.
- */
-export async function attachReader(
-  options: EngineOptions & { signal?: AbortSignal },
-): Promise<AttachedTimeline> {
-  const name = options.timeline ?? "main";
-  checkTimelineName(name);
-  const stored = await readManifest(options.store, name, options.signal);
-  if (stored === undefined) {
-    throw new NotFoundError(
-      `Cannot attach timeline "${name}": ${options.store.description} has none of that name`,
-      {
-        hint: "`varve follow` or `varve import` creates one.",
-      },
-    );
-  }
-  return await openTimeline(stored.manifest, options);
-}
-
-/** Opens what a manifest describes. */
-export async function openTimeline(
-  manifest: Manifest,
-  options: EngineOptions & { arena?: ByteArena },
-): Promise<AttachedTimeline> {
-  const { store, local, events, cacheBytes, imageCodecs = {}, blockCodecs = BlockCodecs.NONE } = options;
-  const object = manifestKey(manifest.timeline);
-  const layers = manifest.layers.map((layer) => describeManifestLayer(layer, object));
-  const timeline = new Timeline({
-    name: manifest.timeline,
-    facts: manifest.facts,
-    tli: manifest.tli,
-    startLsn: manifest.startLsn,
-    consistentLsn: manifest.consistentLsn,
-    diskConsistentLsn: manifest.diskConsistentLsn,
-    layers: LayerMap.EMPTY.withChanges({ add: layers }),
-    arena: options.arena,
-  });
-  const files = new LayerFiles({ timeline: manifest.timeline, store, local, events });
-  await files.adopt(layers);
-  const fetcher = new LayerFetcher({ files, codecs: blockCodecs, cacheBytes });
-  const reader = new TimelineReader(timeline, fetcher, imageCodecs);
-  return { timeline, reader, files, fetcher, manifest, close: () => files.close() };
-}
-
-/** Loads what a writer must know at the timeline's last record: all sizes, and the cluster's state. */
-export async function loadWriterState(
-  attached: AttachedTimeline,
-  signal?: AbortSignal,
-): Promise<ClusterState> {
-  const { timeline, reader } = attached;
-  const lsn = timeline.lastRecordLsn;
-  const options = { signal, evenInconsistent: true };
-  for (const family of [FAMILY_RELATION, FAMILY_SLRU]) {
-    for (const { space, blocks, highWater } of await reader.listSizesEver(family, lsn, options)) {
-      timeline.sizes.set(timeline.spaces.internSpace(space), blocks ?? ABSENT, highWater);
-    }
-  }
-  const bytes = await reader.getValue(
-    { family: FAMILY_CLUSTER_STATE, a: 0, b: 0, c: 0, d: 0 },
-    0,
-    lsn,
-    options,
-  );
-  if (bytes === undefined) {
-    throw new NotFoundError(`Cannot resume timeline "${timeline.name}": it has no cluster state`);
-  }
-  const state = decodeClusterState(bytes);
-  for (const { space, bytes } of await reader.listValues(FAMILY_ORIGIN, lsn, options)) {
-    state.origins.set(space.a, new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
-  }
-  return state;
-}
 
 /** How to write layers. */
 export interface WriterOptions extends EngineOptions {

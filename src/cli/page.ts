@@ -6,7 +6,7 @@
 import { NotFoundError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { BLCKSZ, LP_DEAD, LP_NORMAL, LP_REDIRECT, Page } from "../postgres/page/page.ts";
-import { attachReader } from "../varve.ts";
+import { attachReader } from "../read/attach.ts";
 import { Cleanup } from "./cleanup.ts";
 import { defaulted, oneOf, optional, type OptionValues, required } from "./config.ts";
 import { EXIT_OK, UsageError } from "./exit_codes.ts";

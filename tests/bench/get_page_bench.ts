@@ -6,7 +6,7 @@
 import { systemClock } from "../../src/deps/system_clock.ts";
 import { parseLsn } from "../../src/lsn.ts";
 import { FilesStore } from "../../src/store/files.ts";
-import { attachReader } from "../../src/varve.ts";
+import { attachReader } from "../../src/read/attach.ts";
 import { followCluster } from "../support/follow.ts";
 import { startCluster } from "../support/postgres.ts";
 import { temporaryDirectory } from "../support/temp.ts";

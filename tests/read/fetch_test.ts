@@ -7,7 +7,7 @@ import { TimelineReader } from "../../src/read/get_page.ts";
 import { LayerFiles } from "../../src/read/layer_files.ts";
 import { BlockCodecs } from "../../src/bytes/block_codec.ts";
 import { layerKey } from "../../src/timeline/object_keys.ts";
-import { attachReader } from "../../src/varve.ts";
+import { attachReader } from "../../src/read/attach.ts";
 import { BentStore, deferred } from "../support/bent_store.ts";
 import { assert, suite } from "../support/harness.ts";
 import { DB, filledPage, imageRecord, pageRecord, SPC, truncateRecord } from "../support/made_wal.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { MAIN_FORKNUM, parseLsn, type RelationId, systemClock } from "../../mod.ts";
-import { attachReader } from "../../src/varve.ts";
+import { attachReader } from "../../src/read/attach.ts";
 import { bundle, entryPoints } from "../../tools/build.ts";
 import { followCluster, testStore } from "../support/follow.ts";
 import { assert, type SuiteOptions, type TestRegistrar } from "../support/harness.ts";

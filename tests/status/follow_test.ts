@@ -9,7 +9,7 @@ import { VarveMetrics } from "../../src/status/metrics.ts";
 import type { TimelineSnapshot } from "../../src/status/snapshot.ts";
 import { openLocalLayers } from "../../src/store/local_layers.ts";
 import { measured } from "../../src/store/measured.ts";
-import { attachReader } from "../../src/varve.ts";
+import { attachReader } from "../../src/read/attach.ts";
 import { resolveConnection } from "../../src/write/source/connection_options.ts";
 import { followCluster, testStore } from "../support/follow.ts";
 import { assert, suite } from "../support/harness.ts";

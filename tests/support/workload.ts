@@ -85,6 +85,9 @@ function weighted<K extends string>(weight: number, blocks: Record<K, Block>, ..
 
 /** Lock not had in time, deadlock, serialization failure, object in use: another session's doing. */
 const CONFLICTS = new Set(["55P03", "40P01", "40001", "55006"]);
+/** So many blocks given up one after another are no conflicts. */
+const MAX_CONFLICTS_IN_A_ROW = 20;
+
 /** Creates the shared tables. Safe to repeat. */
 export async function prepareWorkload(session: Session): Promise<void> {
   await session.run(`CREATE SCHEMA IF NOT EXISTS ${SHARED}`);
@@ -167,18 +170,24 @@ async function attempt(
 ): Promise<boolean> {
   try {
     await block(session);
+    session.conflictsInARow = 0;
     return true;
   } catch (error) {
     if (isConflict(error)) {
       await session.recover();
+      if (++session.conflictsInARow > MAX_CONFLICTS_IN_A_ROW) throw failed(name, options, error);
     } else if (isOutage(error) && options.surviveRestarts) {
       await reconnect(session, options.signal);
     } else {
-      const message = error instanceof Error ? error.message : String(error);
-      throw new Error(`Workload block ${name} failed (seed ${options.seed}): ${message}`, { cause: error });
+      throw failed(name, options, error);
     }
     return false;
   }
+}
+
+function failed(name: string, options: WorkloadOptions, error: unknown): Error {
+  const message = error instanceof Error ? error.message : String(error);
+  return new Error(`Workload block ${name} failed (seed ${options.seed}): ${message}`, { cause: error });
 }
 
 /** Runs a block until it ends well. */
@@ -190,7 +199,9 @@ function isConflict(error: unknown): boolean {
   const { code = "", message = "" } = error as { code?: string; message?: string };
   // VACUUM FULL and CLUSTER copy rows that are dead but recent, whose TOAST another vacuum may have removed already.
   const lostToast = code === "XX001" && message.includes("toast value");
-  return CONFLICTS.has(code) || lostToast;
+  // A name may be missed for a moment while VACUUM FULL or REINDEX rewrites the catalog that holds it.
+  const missedName = code === "42P01";
+  return CONFLICTS.has(code) || lostToast || missedName;
 }
 
 async function reconnect(session: Session, signal?: AbortSignal): Promise<void> {

@@ -10,7 +10,7 @@ import { ClusterState } from "../../src/postgres/effects/cluster_state.ts";
 import { databaseContent } from "../../src/read/database_content.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { ManifestWriter, readManifest } from "../../src/timeline/manifest_store.ts";
-import { type AttachedTimeline, loadWriterState, openTimeline } from "../../src/varve.ts";
+import { type AttachedTimeline, loadWriterState, openTimeline } from "../../src/read/attach.ts";
 import { Flusher, type FlusherOptions } from "../../src/write/flush.ts";
 import { WalIngest } from "../../src/write/ingest.ts";
 import { batchOf, DB, SPC, TEST_MAJOR } from "./made_wal.ts";

@@ -5,7 +5,7 @@
  */
 import { systemClock } from "../../src/deps/system_clock.ts";
 import { FencedError, MismatchError } from "../../src/errors.ts";
-import { attachReader } from "../../src/varve.ts";
+import { attachReader } from "../../src/read/attach.ts";
 import { followCluster, judgeStoppedCluster, testStore } from "../support/follow.ts";
 import { assert, suite } from "../support/harness.ts";
 import { startCluster } from "../support/postgres.ts";

@@ -8,7 +8,7 @@ import type { ObjectStore } from "../../src/ports/object_store.ts";
 import { openLocalLayers } from "../../src/store/local_layers.ts";
 import { openStore } from "../../src/store/open.ts";
 import { retrying } from "../../src/store/retrying.ts";
-import { attachReader } from "../../src/varve.ts";
+import { attachReader } from "../../src/read/attach.ts";
 import { assertNoDifferences, compareWithStopped } from "../support/compare.ts";
 import { followCluster } from "../support/follow.ts";
 import { assert, suite } from "../support/harness.ts";

@@ -13,7 +13,7 @@ import type { VarveEvent } from "../../src/ports/events.ts";
 import { formatCrc32c } from "../../src/postgres/files/backup_manifest.ts";
 import { SLRU_XACT } from "../../src/postgres/page/slru.ts";
 import { readManifest } from "../../src/timeline/manifest_store.ts";
-import { attachReader } from "../../src/varve.ts";
+import { attachReader } from "../../src/read/attach.ts";
 import { bootstrapFromFiles } from "../../src/write/bootstrap_from_files.ts";
 import { BentStore } from "../support/bent_store.ts";
 import { assert, suite } from "../support/harness.ts";

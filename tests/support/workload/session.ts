@@ -34,6 +34,8 @@ export class Session {
   readonly own: string;
   /** Distinguishes this session's names. */
   readonly index: number;
+  /** Blocks given up since the last that ended well. */
+  conflictsInARow = 0;
   #main: Sql;
   #other: Sql;
   /** How the server was found to be gone, until {@linkcode reconnect}. */

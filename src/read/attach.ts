@@ -1,0 +1,135 @@
+/**
+ * Opens a timeline: from a manifest to a reader over its layers.
+ *
+ * Read path, before its first step. Attaching reads one object, the manifest, and downloads no layer; every layer is in
+ * the layer map as remote, or as resident where a local copy is.
+ *
+ * @module
+ */
+import type { ByteArena } from "../bytes/arena.ts";
+import { BlockCodecs } from "../bytes/block_codec.ts";
+import { NotFoundError } from "../errors.ts";
+import { FAMILY_CLUSTER_STATE, FAMILY_ORIGIN, FAMILY_RELATION, FAMILY_SLRU } from "../layer/key.ts";
+import { LayerMap } from "../layer/layer_map.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { EventSink } from "../ports/events.ts";
+import type { LocalLayers } from "../ports/local_layers.ts";
+import type { ObjectStore } from "../ports/object_store.ts";
+import { type ClusterState, decodeClusterState } from "../postgres/effects/cluster_state.ts";
+import type { ImageCodecs } from "../postgres/wal/block_image.ts";
+import { describeManifestLayer, type Manifest } from "../timeline/manifest.ts";
+import { readManifest } from "../timeline/manifest_store.ts";
+import { checkTimelineName, manifestKey } from "../timeline/object_keys.ts";
+import { ABSENT } from "../timeline/sizes.ts";
+import { Timeline } from "../timeline/timeline.ts";
+import { LayerFetcher } from "./fetch.ts";
+import { TimelineReader } from "./get_page.ts";
+import { LayerFiles } from "./layer_files.ts";
+
+/** What every use of a timeline needs. */
+export interface EngineOptions {
+  store: ObjectStore;
+  clock: Clock;
+  /** Name of the timeline in the store. Default `main`. */
+  timeline?: string;
+  /** Keeps local copies of layers; without it layers are read from the store by range. */
+  local?: LocalLayers;
+  /** Bytes of layer indexes and blocks to keep in memory. Default 64 MiB. */
+  cacheBytes?: number;
+  /** Decompressors of page images: zstd, where the server uses it. */
+  imageCodecs?: ImageCodecs;
+  /** What blocks of layers may be compressed with. */
+  blockCodecs?: BlockCodecs;
+  events?: EventSink;
+}
+
+/** A timeline that is open for reading. */
+export interface AttachedTimeline {
+  readonly timeline: Timeline;
+  readonly reader: TimelineReader;
+  readonly files: LayerFiles;
+  readonly fetcher: LayerFetcher;
+  /** The manifest that it was attached from. */
+  readonly manifest: Manifest;
+  /** Releases local files; the store stays open. */
+  close(): Promise<void>;
+}
+
+/**
+ * Attaches a timeline for reading: one manifest read, no layer downloaded.
+ *
+ * Pages can be read from the end of its base backup to what its writer had made durable when the manifest was read.
+ *
+ * @throws {NotFoundError} If the store has no timeline of that name.
+ * @throws {UnavailableError} If the store does not answer.
+ */
+export async function attachReader(
+  options: EngineOptions & { signal?: AbortSignal },
+): Promise<AttachedTimeline> {
+  const name = options.timeline ?? "main";
+  checkTimelineName(name);
+  const stored = await readManifest(options.store, name, options.signal);
+  if (stored === undefined) {
+    throw new NotFoundError(
+      `Cannot attach timeline "${name}": ${options.store.description} has none of that name`,
+      {
+        hint: "`varve follow` or `varve import` creates one.",
+      },
+    );
+  }
+  return await openTimeline(stored.manifest, options);
+}
+
+/** Opens what a manifest describes. */
+export async function openTimeline(
+  manifest: Manifest,
+  options: EngineOptions & { arena?: ByteArena },
+): Promise<AttachedTimeline> {
+  const { store, local, events, cacheBytes, imageCodecs = {}, blockCodecs = BlockCodecs.NONE } = options;
+  const object = manifestKey(manifest.timeline);
+  const layers = manifest.layers.map((layer) => describeManifestLayer(layer, object));
+  const timeline = new Timeline({
+    name: manifest.timeline,
+    facts: manifest.facts,
+    tli: manifest.tli,
+    startLsn: manifest.startLsn,
+    consistentLsn: manifest.consistentLsn,
+    diskConsistentLsn: manifest.diskConsistentLsn,
+    layers: LayerMap.EMPTY.withChanges({ add: layers }),
+    arena: options.arena,
+  });
+  const files = new LayerFiles({ timeline: manifest.timeline, store, local, events });
+  await files.adopt(layers);
+  const fetcher = new LayerFetcher({ files, codecs: blockCodecs, cacheBytes });
+  const reader = new TimelineReader(timeline, fetcher, imageCodecs);
+  return { timeline, reader, files, fetcher, manifest, close: () => files.close() };
+}
+
+/** Loads what a writer must know at the timeline's last record: all sizes, and the cluster's state. */
+export async function loadWriterState(
+  attached: AttachedTimeline,
+  signal?: AbortSignal,
+): Promise<ClusterState> {
+  const { timeline, reader } = attached;
+  const lsn = timeline.lastRecordLsn;
+  const options = { signal, evenInconsistent: true };
+  for (const family of [FAMILY_RELATION, FAMILY_SLRU]) {
+    for (const { space, blocks, highWater } of await reader.listSizesEver(family, lsn, options)) {
+      timeline.sizes.set(timeline.spaces.internSpace(space), blocks ?? ABSENT, highWater);
+    }
+  }
+  const bytes = await reader.getValue(
+    { family: FAMILY_CLUSTER_STATE, a: 0, b: 0, c: 0, d: 0 },
+    0,
+    lsn,
+    options,
+  );
+  if (bytes === undefined) {
+    throw new NotFoundError(`Cannot resume timeline "${timeline.name}": it has no cluster state`);
+  }
+  const state = decodeClusterState(bytes);
+  for (const { space, bytes } of await reader.listValues(FAMILY_ORIGIN, lsn, options)) {
+    state.origins.set(space.a, new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
+  }
+  return state;
+}
