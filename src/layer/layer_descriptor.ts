@@ -28,15 +28,22 @@ export interface LayerDescriptor {
   readonly checksum: number;
   /** Image layers: a key of the range that is absent did not exist. Those of a base backup are not complete. */
   readonly complete: boolean;
+  /** 0: as the flush or the base backup wrote it; 1: made by compaction. */
+  readonly level: number;
   /** Of the writer that made it. */
   readonly epoch: number;
 }
 
 /** Describes a layer that a writer has finished. */
-export function describeLayer(summary: LayerSummary, epoch: number, unique: number): LayerDescriptor {
+export function describeLayer(
+  summary: LayerSummary,
+  epoch: number,
+  unique: number,
+  level = 0,
+): LayerDescriptor {
   const { kind, keyMin, keyMax, lsnStart, lsnEnd, size, checksum, complete } = summary;
   const name = formatLayerName({ kind, keyMin, keyMax, lsnStart, lsnEnd, epoch, unique });
-  return { name, kind, keyMin, keyMax, lsnStart, lsnEnd, size, checksum, complete, epoch };
+  return { name, kind, keyMin, keyMax, lsnStart, lsnEnd, size, checksum, complete, level, epoch };
 }
 
 /** Whether a layer's key range holds a key. */

@@ -8,14 +8,17 @@
  *
  * @module
  */
-import { CorruptionError, UnsupportedError } from "../errors.ts";
-import { formatLsn, type Lsn, parseLsn } from "../lsn.ts";
+import { CorruptionError } from "../errors.ts";
+import type { Lsn } from "../lsn.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { parseLayerName } from "../layer/layer_name.ts";
 import type { ClusterFacts } from "./facts.ts";
 
-/** The format that this build writes; each number says what it added. 1: first. */
-export const MANIFEST_FORMAT = 1;
+/**
+ * The format that this build writes; each number says what it added.
+ * 1: first. 2: layers' levels, cut-off, retention, pins, branches, ancestor, removed layers.
+ */
+export const MANIFEST_FORMAT = 2;
 
 /** One layer as the manifest names it; key and LSN ranges are in the name. */
 export interface ManifestLayer {
@@ -26,6 +29,39 @@ export interface ManifestLayer {
   readonly checksum: number;
   /** Image layers: absence of a key in it proves that the key does not exist (false for base backups). */
   readonly complete: boolean;
+  /** 0: as the flush or the base backup wrote it; 1: made by compaction. */
+  readonly level: number;
+}
+
+/** How much history is kept behind the newest; what both allow may be collected. Absent: kept for ever. */
+export interface RetentionPolicy {
+  /** Milliseconds. */
+  readonly keepMs?: number;
+  /** Bytes of WAL. */
+  readonly keepWalBytes?: number;
+}
+
+/** Holds history: pages stay readable at and above this LSN. */
+export interface ManifestPin {
+  readonly name: string;
+  readonly lsn: Lsn;
+  /** Milliseconds since the epoch; absent: until it is removed. */
+  readonly expiresAtMs?: number;
+}
+
+/** Another timeline, and where its history leaves this one's. */
+export interface BranchPoint {
+  readonly timeline: string;
+  /** The child begins with what its parent held at this LSN. */
+  readonly lsn: Lsn;
+}
+
+/** A layer that the manifest no longer names; its object stays for a while, for readers that hold an older manifest. */
+export interface RemovedLayer {
+  readonly name: string;
+  readonly size: number;
+  /** When it was removed, milliseconds since the epoch. */
+  readonly atMs: number;
 }
 
 /** See the module's description. Immutable: changes make a new one. */
@@ -45,14 +81,37 @@ export interface Manifest {
   /** All WAL up to this record end is in the layers named here. */
   readonly diskConsistentLsn: Lsn;
   readonly layers: readonly ManifestLayer[];
+  /** History below is collected, or being collected: no read below is answered. At least `consistentLsn`. */
+  readonly cutoffLsn: Lsn;
+  readonly retention: RetentionPolicy;
+  readonly pins: readonly ManifestPin[];
+  /** Children: they need what this timeline held at their LSN. */
+  readonly branches: readonly BranchPoint[];
+  /** The parent, if this timeline began as a branch: what is not found here is read there, at or below that LSN. */
+  readonly ancestor?: BranchPoint;
+  /** Oldest first. Their objects are deleted first, then their lines. */
+  readonly removed: readonly RemovedLayer[];
   /** When this was committed, milliseconds since the epoch. */
   readonly committedAtMs: number;
 }
 
+/** What a new timeline's manifest must say; the rest has defaults. */
+export type ManifestStart =
+  & Pick<
+    Manifest,
+    "timeline" | "facts" | "tli" | "startLsn" | "consistentLsn" | "diskConsistentLsn" | "layers"
+  >
+  & Partial<Pick<Manifest, "cutoffLsn" | "retention" | "ancestor">>;
+
+/** A new timeline's first manifest, before its first commit gives it an epoch. */
+export function startManifest(start: ManifestStart): Omit<Manifest, "epoch" | "commitId" | "committedAtMs"> {
+  return { cutoffLsn: start.consistentLsn, retention: {}, pins: [], branches: [], removed: [], ...start };
+}
+
 /** What the manifest says of a layer. */
 export function manifestLayer(descriptor: LayerDescriptor): ManifestLayer {
-  const { name, size, checksum, complete } = descriptor;
-  return { name, size, checksum, complete };
+  const { name, size, checksum, complete, level } = descriptor;
+  return { name, size, checksum, complete, level };
 }
 
 /**
@@ -67,129 +126,4 @@ export function describeManifestLayer(layer: ManifestLayer, object: string): Lay
   }
   const { kind, keyMin, keyMax, lsnStart, lsnEnd, epoch } = parsed;
   return { ...layer, kind, keyMin, keyMax, lsnStart, lsnEnd, epoch };
-}
-
-/** The manifest's JSON text as bytes. */
-export function encodeManifest(manifest: Manifest): Uint8Array {
-  const { timeline, facts, epoch, commitId, tli, layers, committedAtMs } = manifest;
-  return new TextEncoder().encode(JSON.stringify(
-    {
-      format: MANIFEST_FORMAT,
-      timeline,
-      facts,
-      epoch,
-      commitId,
-      tli,
-      startLsn: formatLsn(manifest.startLsn),
-      consistentLsn: formatLsn(manifest.consistentLsn),
-      diskConsistentLsn: formatLsn(manifest.diskConsistentLsn),
-      committedAt: new Date(committedAtMs).toISOString(),
-      layers,
-    },
-    undefined,
-    1,
-  ));
-}
-
-/**
- * Reads a manifest.
- *
- * @param object Its key, for errors.
- * @throws {UnsupportedError} If a newer build wrote it.
- * @throws {CorruptionError} If it is not a manifest.
- */
-export function decodeManifest(bytes: Uint8Array, object: string): Manifest {
-  let json: Record<string, unknown>;
-  try {
-    json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch (cause) {
-    throw new CorruptionError("Cannot read the manifest: not JSON", { object }, { cause });
-  }
-  const fields = new Fields(json, object);
-  const format = fields.integer("format");
-  if (format > MANIFEST_FORMAT) {
-    throw new UnsupportedError(
-      `Cannot read ${object}: its format is ${format}, this build knows up to ${MANIFEST_FORMAT}`,
-      {
-        hint: "A newer varve wrote it: use that version or a later one.",
-      },
-    );
-  }
-  const facts = fields.object("facts");
-  return {
-    timeline: fields.text("timeline"),
-    facts: {
-      systemId: facts.text("systemId"),
-      major: facts.integer("major"),
-      walSegmentSize: facts.integer("walSegmentSize"),
-      blockSize: facts.integer("blockSize"),
-      dataChecksums: facts.boolean("dataChecksums"),
-      walLogHints: facts.boolean("walLogHints"),
-    },
-    epoch: fields.integer("epoch"),
-    commitId: fields.text("commitId"),
-    tli: fields.integer("tli"),
-    startLsn: fields.lsn("startLsn"),
-    consistentLsn: fields.lsn("consistentLsn"),
-    diskConsistentLsn: fields.lsn("diskConsistentLsn"),
-    layers: fields.array("layers").map((layer) => ({
-      name: layer.text("name"),
-      size: layer.integer("size"),
-      checksum: layer.integer("checksum"),
-      complete: layer.boolean("complete"),
-    })),
-    committedAtMs: Date.parse(fields.text("committedAt")),
-  };
-}
-
-/** Typed access to untrusted JSON; every miss is a CorruptionError that names the field. */
-class Fields {
-  readonly #json: Record<string, unknown>;
-  readonly #object: string;
-
-  constructor(json: unknown, object: string) {
-    if (typeof json !== "object" || json === null || Array.isArray(json)) {
-      throw new CorruptionError("Cannot read the manifest: expected an object", { object });
-    }
-    this.#json = json as Record<string, unknown>;
-    this.#object = object;
-  }
-
-  #fail(name: string, expected: string): never {
-    throw new CorruptionError(`Cannot read the manifest: field "${name}"`, {
-      object: this.#object,
-      expected,
-      got: typeof this.#json[name],
-    });
-  }
-  text(name: string): string {
-    const value = this.#json[name];
-    return typeof value === "string" ? value : this.#fail(name, "a string");
-  }
-  integer(name: string): number {
-    const value = this.#json[name];
-    return typeof value === "number" && Number.isSafeInteger(value) && value >= 0
-      ? value
-      : this.#fail(name, "a non-negative integer");
-  }
-  boolean(name: string): boolean {
-    const value = this.#json[name];
-    return typeof value === "boolean" ? value : this.#fail(name, "a boolean");
-  }
-  lsn(name: string): Lsn {
-    try {
-      return parseLsn(this.text(name));
-    } catch (cause) {
-      if (cause instanceof CorruptionError) throw cause;
-      return this.#fail(name, "an LSN");
-    }
-  }
-  object(name: string): Fields {
-    return new Fields(this.#json[name], this.#object);
-  }
-  array(name: string): Fields[] {
-    const value = this.#json[name];
-    if (!Array.isArray(value)) this.#fail(name, "an array");
-    return value.map((item) => new Fields(item, this.#object));
-  }
 }

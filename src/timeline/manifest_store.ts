@@ -1,9 +1,14 @@
 /**
- * Reading and committing the manifest: compare-and-swap, writer epochs, answers that were lost.
+ * Reading and committing the manifest: compare-and-swap, writer epochs, guests, answers that were lost.
  *
  * Both paths. A {@linkcode ManifestWriter} is a writer's claim on a timeline: it exists only after its epoch was
- * committed, every further commit replaces exactly the manifest it committed before, and the first commit that finds
- * another one there throws {@linkcode FencedError} for good. When `commit` resolves, the manifest is durable.
+ * committed, and the first commit that finds a manifest of another epoch throws {@linkcode FencedError} for good. When
+ * `commit` resolves, the manifest is durable.
+ *
+ * Upkeep in another process (compaction, collection, branches) is a *guest*: {@linkcode updateManifest} replaces exactly
+ * the manifest that it has read and leaves the epoch alone, so that it disturbs no writer. A writer that finds a guest's
+ * manifest makes its change to that one. A change therefore is a function of the manifest that it changes, and may be
+ * called again on one that has the change already: it must be idempotent.
  *
  * @module
  */
@@ -16,7 +21,8 @@ import {
 } from "../errors.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Etag, ObjectStore } from "../ports/object_store.ts";
-import { decodeManifest, encodeManifest, type Manifest } from "./manifest.ts";
+import { type Manifest, type ManifestStart, startManifest } from "./manifest.ts";
+import { decodeManifest, encodeManifest } from "./manifest_json.ts";
 import { manifestKey } from "./object_keys.ts";
 
 /** A manifest with the version of the object it was read from. */
@@ -46,14 +52,16 @@ export type ManifestChange = Partial<
   Omit<Manifest, "timeline" | "facts" | "epoch" | "commitId" | "committedAtMs">
 >;
 
-/** See the module's description. Calls of `commit` are made one after another by their only user, the flush. */
+/** Makes the change out of the manifest that it will change; called again when another commit came in between. */
+export type ManifestEdit = (current: Manifest) => ManifestChange;
+
+/** See the module's description. Commits of one writer are made one after another, in the order of their calls. */
 export class ManifestWriter {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
   #current: StoredManifest;
   #fenced = false;
-  /** Ids of commits that were not answered: any of them may be what the store holds. */
-  readonly #unanswered = new Set<string>();
+  #lastCommit: Promise<unknown> = Promise.resolve();
 
   private constructor(store: ObjectStore, clock: Clock, current: StoredManifest) {
     this.#store = store;
@@ -74,9 +82,10 @@ export class ManifestWriter {
   static async create(
     store: ObjectStore,
     clock: Clock,
-    manifest: Omit<Manifest, "epoch" | "commitId" | "committedAtMs">,
+    start: ManifestStart,
     signal?: AbortSignal,
   ): Promise<ManifestWriter> {
+    const manifest = startManifest(start);
     const next = { ...manifest, epoch: 1, commitId: makeCommitId(clock), committedAtMs: clock.now() };
     const etag = await putManifest(store, next, undefined, signal);
     return new ManifestWriter(store, clock, { manifest: next, etag });
@@ -120,51 +129,98 @@ export class ManifestWriter {
   }
 
   /**
-   * Replaces the manifest. Durable when it resolves.
+   * Changes the manifest. Durable when it resolves.
    *
+   * @param change What to change; a function, if it depends on what is there.
    * @throws {FencedError} If another writer has taken over; this writer can never commit again.
    * @throws {UnavailableError} If the store did not answer; nothing is known, the same commit may be tried again.
    */
-  async commit(change: ManifestChange, signal?: AbortSignal): Promise<Manifest> {
+  commit(change: ManifestChange | ManifestEdit, signal?: AbortSignal): Promise<Manifest> {
+    const edit = typeof change === "function" ? change : () => change;
+    const commit = this.#lastCommit.then(() => this.#commit(edit, signal));
+    this.#lastCommit = commit.catch(() => {});
+    return commit;
+  }
+
+  async #commit(edit: ManifestEdit, signal?: AbortSignal): Promise<Manifest> {
     if (this.#fenced) throw fenced(this.#current.manifest.timeline);
-    const next: Manifest = {
-      ...this.#current.manifest,
-      ...change,
-      commitId: makeCommitId(this.#clock),
-      committedAtMs: this.#clock.now(),
-    };
     for (;;) {
+      signal?.throwIfAborted();
+      const next: Manifest = {
+        ...this.#current.manifest,
+        ...edit(this.#current.manifest),
+        commitId: makeCommitId(this.#clock),
+        committedAtMs: this.#clock.now(),
+      };
       try {
         const etag = await putManifest(this.#store, next, this.#current.etag, signal);
         this.#current = { manifest: next, etag };
         break;
       } catch (error) {
-        if (error instanceof UnavailableError) this.#unanswered.add(next.commitId);
-        else if (!(error instanceof FencedError)) throw error;
-        const adopted = await this.#adoptOwnLostCommit(signal);
-        if (adopted === next.commitId) break;
+        if (!(error instanceof UnavailableError || error instanceof FencedError)) throw error;
+        const adopted = await this.#adoptOwnEpoch(signal);
+        if (adopted?.commitId === next.commitId) break;
         if (error instanceof UnavailableError) throw error;
-        // What is in the way may be an earlier try of ours, of which we did not know that it happened.
+        // What is in the way may be a guest's, or an earlier try of ours, of which we did not know that it happened.
         if (adopted === undefined) {
           this.#fenced = true;
           throw error;
         }
       }
     }
-    this.#unanswered.clear();
-    return next;
+    return this.#current.manifest;
   }
 
   /**
-   * If the store holds an unanswered write, it happened: that is the manifest from now on, and its id is returned. If
-   * that cannot be learnt now, the caller tries again.
+   * If what the store holds is of this writer's epoch, it is the manifest from now on, and is returned: a write of ours
+   * that was not answered, or a guest's. If that cannot be learnt now, the caller tries again.
    */
-  async #adoptOwnLostCommit(signal?: AbortSignal): Promise<string | undefined> {
-    if (this.#unanswered.size === 0) return undefined;
-    const stored = await readManifest(this.#store, this.#current.manifest.timeline, signal);
-    if (stored === undefined || !this.#unanswered.delete(stored.manifest.commitId)) return undefined;
+  async #adoptOwnEpoch(signal?: AbortSignal): Promise<Manifest | undefined> {
+    const { timeline, epoch } = this.#current.manifest;
+    const stored = await readManifest(this.#store, timeline, signal);
+    if (stored === undefined || stored.manifest.epoch !== epoch) return undefined;
+    if (stored.etag === this.#current.etag) return undefined;
     this.#current = stored;
-    return stored.manifest.commitId;
+    return stored.manifest;
+  }
+}
+
+/**
+ * Changes the manifest as a guest: the epoch stays, and with it the writer, who goes on with what is written here. Durable
+ * when it resolves.
+ *
+ * @param edit Called again when another commit came in between. It may throw to give up, say, because the epoch is not
+ *   the one under which it has made layers: a layer of an epoch that is over may be collected as an orphan at any time.
+ * @throws {NotFoundError} If there is no such timeline.
+ * @throws {UnavailableError} If the store did not answer; whether the change happened is not known.
+ */
+export async function updateManifest(
+  store: ObjectStore,
+  clock: Clock,
+  timeline: string,
+  edit: ManifestEdit,
+  signal?: AbortSignal,
+): Promise<Manifest> {
+  for (;;) {
+    signal?.throwIfAborted();
+    const stored = await readManifest(store, timeline, signal);
+    if (stored === undefined) {
+      throw new NotFoundError(
+        `Cannot change timeline "${timeline}": ${store.description} has none of that name`,
+      );
+    }
+    const next: Manifest = {
+      ...stored.manifest,
+      ...edit(stored.manifest),
+      commitId: makeCommitId(clock),
+      committedAtMs: clock.now(),
+    };
+    try {
+      await putManifest(store, next, stored.etag, signal);
+      return next;
+    } catch (error) {
+      if (!(error instanceof FencedError)) throw error;
+    }
   }
 }
 

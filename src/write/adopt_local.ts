@@ -83,6 +83,7 @@ async function findNext(options: AdoptOptions, diskConsistentLsn: Lsn): Promise<
         size,
         checksum: footer.checksum,
         complete: false,
+        level: 0,
         epoch,
       };
     } finally {

@@ -267,11 +267,13 @@ export class Flusher {
   async #commit(memory: MemoryLayer, descriptor: LayerDescriptor | undefined): Promise<void> {
     const { manifest } = this.#options;
     const added = descriptor === undefined ? [] : [manifestLayer(descriptor)];
-    const known = manifest.manifest.layers;
-    // A commit whose answer was lost may have named it already.
-    const layers = [...known.filter((layer) => layer.name !== descriptor?.name), ...added];
     await manifest.commit(
-      { layers, diskConsistentLsn: memory.endLsn, tli: memory.tli },
+      // A commit whose answer was lost may have named it already.
+      ({ layers }) => ({
+        layers: [...layers.filter((layer) => layer.name !== descriptor?.name), ...added],
+        diskConsistentLsn: memory.endLsn,
+        tli: memory.tli,
+      }),
       this.#stopped.signal,
     );
   }

@@ -28,6 +28,8 @@ export interface StoreLayerOptions {
   generate(): LayerFile;
   store: ObjectStore;
   local?: LocalLayers;
+  /** Default 0. */
+  level?: number;
   /** Told when the local copy is durable, before the store has the object. */
   onLocal?(): void;
   signal?: AbortSignal;
@@ -50,6 +52,7 @@ export async function storeLayer(options: StoreLayerOptions): Promise<LayerDescr
     size: summary.size,
     checksum: summary.checksum,
     complete: summary.complete,
+    level: options.level ?? 0,
     epoch: identity.epoch,
   };
 }

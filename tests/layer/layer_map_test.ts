@@ -45,6 +45,7 @@ function descriptor(
     size: 1000 + made,
     checksum: made,
     complete: kind === "complete",
+    level: 0,
     epoch: 1,
   };
 }

@@ -34,6 +34,7 @@ export function someLayer(
     size,
     checksum: 0,
     complete: true,
+    level: 0,
     epoch: 1,
   };
 }

@@ -1,11 +1,18 @@
 /** The manifest: its text, its commits, writers that fence each other, answers that get lost. */
 import { systemClock } from "../../src/deps/system_clock.ts";
-import { CorruptionError, FencedError, UnavailableError, UnsupportedError } from "../../src/errors.ts";
+import {
+  CorruptionError,
+  FencedError,
+  NotFoundError,
+  UnavailableError,
+  UnsupportedError,
+} from "../../src/errors.ts";
 import type { Lsn } from "../../src/lsn.ts";
 import type { ObjectStore } from "../../src/ports/object_store.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
-import { decodeManifest, encodeManifest, type Manifest } from "../../src/timeline/manifest.ts";
-import { ManifestWriter, readManifest } from "../../src/timeline/manifest_store.ts";
+import { type Manifest, startManifest } from "../../src/timeline/manifest.ts";
+import { decodeManifest, encodeManifest } from "../../src/timeline/manifest_json.ts";
+import { ManifestWriter, readManifest, updateManifest } from "../../src/timeline/manifest_store.ts";
 import { checkTimelineName } from "../../src/timeline/object_keys.ts";
 import { assert, suite } from "../support/harness.ts";
 import { seededRandom } from "../support/random.ts";
@@ -49,21 +56,53 @@ function losingAnswers(store: ObjectStore): ObjectStore & { lose: boolean } {
 
 test("decodeManifest() reads what encodeManifest() writes", () => {
   const manifest: Manifest = {
-    ...START,
+    ...startManifest(START),
     epoch: 3,
     commitId: "abc",
     committedAtMs: 1_795_000_000_000,
-    layers: [{ name: "x", size: 5, checksum: 7, complete: true }],
+    layers: [{ name: "x", size: 5, checksum: 7, complete: true, level: 1 }],
   };
   assert.equal(decodeManifest(encodeManifest(manifest), "manifest.json"), manifest);
+  const rich: Manifest = {
+    ...manifest,
+    cutoffLsn: 0x2000200 as Lsn,
+    retention: { keepMs: 5000, keepWalBytes: 1 << 30 },
+    pins: [{ name: "a", lsn: 0x2000300 as Lsn }, { name: "b", lsn: 0x2000400 as Lsn, expiresAtMs: 1000 }],
+    branches: [{ timeline: "child", lsn: 0x2000500 as Lsn }],
+    ancestor: { timeline: "parent", lsn: 0x2000028 as Lsn },
+    removed: [{ name: "y", size: 6, atMs: 2000 }],
+  };
+  assert.equal(decodeManifest(encodeManifest(rich), "manifest.json"), rich);
+});
+
+test("decodeManifest() reads format 1", () => {
+  const { epoch, commitId, committedAtMs, ...start } = {
+    ...startManifest(START),
+    epoch: 3,
+    commitId: "abc",
+    committedAtMs: 1_795_000_000_000,
+  };
+  const json = JSON.parse(
+    new TextDecoder().decode(encodeManifest({ ...start, epoch, commitId, committedAtMs })),
+  );
+  for (const added of ["cutoffLsn", "retention", "pins", "branches", "removed"]) delete json[added];
+  json.format = 1;
+  json.layers = [{ name: "x", size: 5, checksum: 7, complete: true }];
+  assert.equal(decodeManifest(new TextEncoder().encode(JSON.stringify(json)), "manifest.json"), {
+    ...start,
+    epoch,
+    commitId,
+    committedAtMs,
+    layers: [{ name: "x", size: 5, checksum: 7, complete: true, level: 0 }],
+  });
 });
 
 test("decodeManifest() refuses a newer format, and damage, by name", () => {
-  const manifest: Manifest = { ...START, epoch: 1, commitId: "abc", committedAtMs: 0 };
+  const manifest: Manifest = { ...startManifest(START), epoch: 1, commitId: "abc", committedAtMs: 0 };
   const text = new TextDecoder().decode(encodeManifest(manifest));
   const decode = (edited: string) =>
     decodeManifest(new TextEncoder().encode(edited), "timelines/main/manifest.json");
-  assert.raises(() => decode(text.replace('"format": 1', '"format": 2')), UnsupportedError);
+  assert.raises(() => decode(text.replace('"format": 2', '"format": 3')), UnsupportedError);
   assert.raises(() => decode(text.replace('"epoch": 1', '"epoch": -1')), CorruptionError);
   assert.raises(() => decode(text.replace("0/2000028", "0x2000028")), CorruptionError);
   const random = seededRandom("manifest damage");
@@ -157,6 +196,52 @@ test("checkTimelineName() refuses what could leave the folder", () => {
   for (const name of ["", ".", "..", "a/b", "-a", "a b", "é", "a".repeat(129)]) {
     assert.raises(() => checkTimelineName(name), TypeError);
   }
+});
+
+/** A layer's line, made up. */
+function line(name: string) {
+  return { name, size: 1, checksum: 2, complete: false, level: 0 };
+}
+
+test("ManifestWriter.commit() goes on with what a guest has committed", async () => {
+  const store = losingAnswers(new MemoryStore());
+  const writer = await ManifestWriter.create(store, systemClock, START);
+  const add = (name: string) => ({ layers }: Manifest) => ({
+    layers: [...layers.filter((layer) => layer.name !== name), line(name)],
+  });
+  await updateManifest(store, systemClock, "main", add("guest 1"));
+  await writer.commit((current) => ({ ...add("own 1")(current), diskConsistentLsn: 0x3000000 as Lsn }));
+  assert.equal(writer.manifest.layers.map((layer) => layer.name), ["guest 1", "own 1"]);
+  // A commit whose answer was lost, and a guest's on top of it.
+  store.lose = true;
+  const read = store.get.bind(store);
+  store.get = () => Promise.reject(new UnavailableError("The store is away"));
+  await assert.rejects(writer.commit(add("own 2")), UnavailableError);
+  store.get = read;
+  await updateManifest(store, systemClock, "main", add("guest 2"));
+  await writer.commit(add("own 2"));
+  const stored = (await readManifest(store, "main"))!.manifest;
+  assert.equal(stored.layers.map((layer) => layer.name), ["guest 1", "own 1", "guest 2", "own 2"]);
+  assert.is(stored.epoch, 1);
+  assert.is(stored.diskConsistentLsn, 0x3000000);
+});
+
+test("updateManifest() and ManifestWriter.commit() lose nothing when many commit at once", async () => {
+  const store = new MemoryStore();
+  const writer = await ManifestWriter.create(store, systemClock, START);
+  const names = Array.from({ length: 30 }, (_, i) => `layer ${i}`);
+  const edit = (name: string) => ({ layers }: Manifest) => ({ layers: [...layers, line(name)] });
+  await Promise.all(
+    names.map((name, i) =>
+      i % 3 === 0 ? writer.commit(edit(name)) : updateManifest(store, systemClock, "main", edit(name))
+    ),
+  );
+  const stored = (await readManifest(store, "main"))!.manifest;
+  assert.equal(stored.layers.map((layer) => layer.name).sort(), [...names].sort());
+});
+
+test("updateManifest() says that there is no such timeline", async () => {
+  await assert.rejects(updateManifest(new MemoryStore(), systemClock, "main", () => ({})), NotFoundError);
 });
 
 test.run();
