@@ -150,6 +150,7 @@ export function manyLayers(count: number): LayerDescriptor[] {
       size: 1,
       checksum: 0,
       complete,
+      level: 0,
       epoch: 1,
     });
   };
