@@ -151,6 +151,19 @@ export class TimelineReader {
     return chain.buffers[0].slice(chain.offsets[0], chain.offsets[0] + chain.lengths[0]);
   }
 
+  /**
+   * The values of a key at or below an LSN, newest first, down to the one that needs nothing older: what its page at that
+   * LSN is replayed from.
+   */
+  async collectValues(
+    space: KeySpace,
+    block: number,
+    lsn: Lsn,
+    options: ReadOptions = {},
+  ): Promise<ValueChain> {
+    return await this.#collect(this.#viewAt(lsn, options), space, block, lsn, options);
+  }
+
   /** Every space of a size family (relations, SLRU segments) that exists at an LSN, with its length, in key order. */
   async listSizes(family: number, lsn: Lsn, options: ReadOptions = {}): Promise<SpaceSize[]> {
     const values = await this.#listAll(sizeFamily(family), lsn, options);

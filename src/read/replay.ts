@@ -10,6 +10,7 @@
 import { CorruptionError } from "../errors.ts";
 import type { Lsn } from "../lsn.ts";
 import {
+  endsChain,
   FAMILY_RELATION,
   type KeySpace,
   VALUE_COMPRESSION_MASK,
@@ -28,7 +29,12 @@ import { BLCKSZ, type Page } from "../postgres/page/page.ts";
 import type { SlruKind } from "../postgres/page/slru.ts";
 import { SLRU_PAGES_PER_SEGMENT } from "../postgres/page/slru.ts";
 import { finishGistSplit } from "../postgres/redo/gist/gist.ts";
-import { type RedoContext, redoRecord, type RedoTarget } from "../postgres/redo/registry.ts";
+import {
+  type RedoContext,
+  type RedoFunction,
+  redoRecord,
+  type RedoTarget,
+} from "../postgres/redo/registry.ts";
 import { redoSlruPage } from "../postgres/redo/slru.ts";
 import type { VersionProfile } from "../postgres/versions/profile.ts";
 import { type ImageCodecs, restoreImageBytes } from "../postgres/wal/block_image.ts";
@@ -39,12 +45,20 @@ export class Replayer {
   readonly #record: DecodedRecord;
   readonly #context: RedoContext;
   readonly #codecs: ImageCodecs;
+  readonly #redo: RedoFunction;
   readonly #target: RedoTarget = { blockIndex: 0, fork: 0, block: 0 };
 
-  constructor(profile: VersionProfile, context: RedoContext, codecs: ImageCodecs) {
+  /** @param redo For tests of who judges redo: one that is wrong. */
+  constructor(
+    profile: VersionProfile,
+    context: RedoContext,
+    codecs: ImageCodecs,
+    redo: RedoFunction = redoRecord,
+  ) {
     this.#record = new DecodedRecord(profile);
     this.#context = context;
     this.#codecs = codecs;
+    this.#redo = redo;
   }
 
   /**
@@ -63,6 +77,22 @@ export class Replayer {
     this.#start(chain, oldest, space, block, page);
     const firstRecord = (chain.flags[oldest] & VALUE_KIND_MASK) === VALUE_RECORD ? oldest : oldest - 1;
     for (let index = firstRecord; index >= 0; index--) this.#apply(chain, index, space, block, page);
+  }
+
+  /**
+   * Brings a page from an older LSN up to the chain's: like `replay`, with what the page has already left out.
+   *
+   * @param page The page as of `lsn`, which may be older than the chain's oldest value or newer.
+   */
+  advance(chain: ValueChain, space: KeySpace, block: number, page: Page, lsn: Lsn): void {
+    let count = chain.length;
+    while (count > 0 && chain.lsns[count - 1] <= lsn) count--;
+    if (count === 0) return;
+    // Only the oldest value of a chain can be one that the page starts from anew.
+    if (count === chain.length && endsChain(chain.flags[count - 1])) {
+      return this.replay(chain, space, block, page);
+    }
+    for (let index = count - 1; index >= 0; index--) this.#apply(chain, index, space, block, page);
   }
 
   /** Puts the page into the state in which the oldest value says that it begins. */
@@ -123,7 +153,7 @@ export class Replayer {
     target.block = block;
     // Pages that a record does not name carry no LSN of it.
     if (target.blockIndex >= 0 && lsn <= page.lsn) return;
-    redoRecord(page, record, target, this.#context);
+    this.#redo(page, record, target, this.#context);
   }
 }
 
