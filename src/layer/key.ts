@@ -137,6 +137,11 @@ export const VALUE_FULL_PAGE_IMAGE = 2;
 export const VALUE_DROPPED = 3;
 /** Replay starts from a zero page: the record initialises the page, or made it exist. */
 export const VALUE_FROM_ZERO = 0x04;
+/**
+ * A full-page image that was logged for a hint bit (with VALUE_FULL_PAGE_IMAGE, for which the bit is else not used): the
+ * page as it was before, so that verification of a store knows what it must equal.
+ */
+export const VALUE_IMAGE_OF_HINT = 0x04;
 /** A page of zeros; no bytes (with VALUE_RAW). */
 export const VALUE_ZERO_PAGE = 0x08;
 /** How a full-page image is compressed, two bits: `IMAGE_NOT_COMPRESSED` .. `IMAGE_ZSTD` of postgres/wal/block_image.ts. */

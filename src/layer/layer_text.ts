@@ -9,6 +9,7 @@ import {
   VALUE_COMPRESSION_SHIFT,
   VALUE_ENDS_GIST_SPLIT,
   VALUE_FROM_ZERO,
+  VALUE_FULL_PAGE_IMAGE,
   VALUE_KIND_MASK,
   VALUE_ZERO_PAGE,
 } from "./key.ts";
@@ -40,7 +41,8 @@ export function describeKey(key: Key): string {
 /** For example `record from_zero`. */
 export function describeFlags(flags: number): string {
   const parts = [VALUE_KINDS[flags & VALUE_KIND_MASK]];
-  if ((flags & VALUE_FROM_ZERO) !== 0) parts.push("from_zero");
+  const isImage = (flags & VALUE_KIND_MASK) === VALUE_FULL_PAGE_IMAGE;
+  if ((flags & VALUE_FROM_ZERO) !== 0) parts.push(isImage ? "of_hint" : "from_zero");
   if ((flags & VALUE_ZERO_PAGE) !== 0) parts.push("zero_page");
   const compression = (flags & VALUE_COMPRESSION_MASK) >> VALUE_COMPRESSION_SHIFT;
   if (compression !== 0) parts.push(`compression ${compression}`);

@@ -13,10 +13,12 @@ import {
   VALUE_ENDS_GIST_SPLIT,
   VALUE_FROM_ZERO,
   VALUE_FULL_PAGE_IMAGE,
+  VALUE_IMAGE_OF_HINT,
   VALUE_RECORD,
 } from "../layer/key.ts";
 import type { ModificationBuilder } from "../layer/modification.ts";
 import { gistImageNeedsRedo } from "../postgres/redo/gist/gist.ts";
+import { isHintImage } from "../postgres/redo/xlog.ts";
 import { imageMethod } from "../postgres/wal/block_image.ts";
 import type { DecodedRecord } from "../postgres/wal/record.ts";
 import type { Timeline } from "../timeline/timeline.ts";
@@ -56,7 +58,8 @@ export function addBlockReferences(
         block,
         lsn,
         VALUE_FULL_PAGE_IMAGE | (imageMethod(record, index) << VALUE_COMPRESSION_SHIFT) |
-          (gistImageNeedsRedo(record, index) ? VALUE_ENDS_GIST_SPLIT : 0),
+          (gistImageNeedsRedo(record, index) ? VALUE_ENDS_GIST_SPLIT : 0) |
+          (isHintImage(record) ? VALUE_IMAGE_OF_HINT : 0),
         record.imageOffset[index],
         record.imageLength[index],
         record.holeOffset[index] | (record.holeLength[index] << 16),

@@ -9,11 +9,17 @@
  */
 import type { Page } from "../page/page.ts";
 import type { DecodedRecord } from "../wal/record.ts";
+import { RM_XLOG_ID } from "../wal/rmgr.ts";
 import { corruptRecord } from "./record_checks.ts";
 import { type RedoContext, type RedoTarget, unsupportedRecord } from "./registry.ts";
 
 export const XLOG_FPI_FOR_HINT = 0xa0;
 export const XLOG_FPI = 0xb0;
+
+/** Whether the record's image is that of a page of which only a hint bit has changed. */
+export function isHintImage(record: DecodedRecord): boolean {
+  return record.rmid === RM_XLOG_ID && record.opInfo === XLOG_FPI_FOR_HINT;
+}
 
 /** Replays one XLOG record on a page for which it has no image that applies. See `RedoFunction`. */
 export function redoXlog(
