@@ -20,6 +20,7 @@ export interface JudgeWorkloadOptions {
   keep?: number;
   /** See `JudgeOptions`. */
   beforeRedo?: JudgeOptions["beforeRedo"];
+  onRecord?: JudgeOptions["onRecord"];
   /** Sees the verdict and the stopped server's data directory before that is removed. */
   inspect?: (verdict: Verdict, dataDir: string) => void | Promise<void>;
   /** Keeps a copy of WAL and base directory here, for a closer look. */
@@ -66,6 +67,7 @@ export async function judgeWorkload(options: JudgeWorkloadOptions): Promise<Verd
     hintBitsLogged,
     keep: options.keep,
     beforeRedo: options.beforeRedo,
+    onRecord: options.onRecord,
   });
   await options.inspect?.(verdict, cluster.dataDir);
   return verdict;

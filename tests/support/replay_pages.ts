@@ -27,7 +27,7 @@ export class ReplayPages {
   readonly #forks = new Map<string, Fork>();
   #lastKey = "";
   #last: Fork | undefined;
-  /** Databases made by copying files: key of the copy, key of the original. */
+  /** Databases made by copying files: key of the copy, key of the one in the base directory that it goes back to. */
   readonly #copies = new Map<string, string>();
 
   /** @param baseDir A data directory at rest, just as the server left it where replay begins. Without one there is nothing. */
@@ -75,7 +75,7 @@ export class ReplayPages {
       const pages = new Map([...fork.pages].map(([block, page]) => [block, Page.from(page.u8)]));
       this.#forks.set(to + key.slice(from.length), { ...fork, pages });
     }
-    this.#copies.set(to, from);
+    this.#copies.set(to, this.#copies.get(from) ?? from);
   }
 
   #fork(spc: number, db: number, rel: number, fork: number): Fork {
@@ -94,12 +94,9 @@ export class ReplayPages {
   }
 
   #readBase(spc: number, db: number, rel: number, fork: number): Uint8Array {
-    const original = this.#copies.get(`${spc}/${db}/`);
-    if (original !== undefined) {
-      const [sourceSpc, sourceDb] = original.split("/").map(Number);
-      return this.#readBase(sourceSpc, sourceDb, rel, fork);
-    }
     if (this.#baseDir === undefined) return new Uint8Array(0);
+    const original = this.#copies.get(`${spc}/${db}/`);
+    if (original !== undefined) [spc, db] = original.split("/").map(Number);
     const path = `${this.#baseDir}/${databasePath(this.#baseDir, spc, db)}/${rel}${FORK_SUFFIXES[fork]}`;
     const parts: Uint8Array[] = [];
     for (let segment = 0;; segment++) {
