@@ -33,6 +33,7 @@ import { openSession, type SourceAccess } from "./write/source/session.ts";
 import { ConnectionStatusWatch } from "./write/source/status.ts";
 import type { UntarFunction } from "./write/source/tar.ts";
 import { startPointAfter } from "./write/source/wal_source.ts";
+import { type VerifyOptions, WalVerifier } from "./upkeep/verify_wal.ts";
 import type { Lsn } from "./lsn.ts";
 
 /** How to write layers. */
@@ -48,6 +49,8 @@ export interface WriterOptions extends EngineOptions {
    * Default: none, layers are encoded on this thread.
    */
   encoder?: LayerEncoder<MemorySnapshot, LayerSummary>;
+  /** Judges redo by the page images in WAL, all or a sample. Default: not. */
+  verify?: VerifyOptions;
 }
 
 /** Whom to follow, and how. */
@@ -78,6 +81,8 @@ export interface Following extends AttachedTimeline {
   readonly follower: Follower;
   readonly connection: ConnectionStatusWatch;
   readonly flusher: Flusher;
+  /** What judging redo has found, if that was asked for. */
+  readonly verifier?: WalVerifier;
 }
 
 /**
@@ -212,6 +217,7 @@ export async function startWriting(
     events,
     onResident,
   });
+  const verifier = options.verify && new WalVerifier(reader, options.imageCodecs ?? {}, options.verify);
   const follower = new Follower({
     timeline,
     state,
@@ -220,9 +226,10 @@ export async function startWriting(
     events,
     checkpointDistance,
     readDatabase: (spc, db, lsn, signal) => databaseContent(reader, spc, db, lsn, signal),
+    inspect: verifier && ((signal) => verifier.stage(signal)),
     ...source({ timeline, flusher }),
   });
-  return { ...attached, follower, flusher };
+  return { ...attached, follower, flusher, verifier };
 }
 
 /** What to import. */

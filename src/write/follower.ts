@@ -13,6 +13,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
 import type { ClusterState } from "../postgres/effects/cluster_state.ts";
 import type { EndOfWal } from "../postgres/wal/assembler.ts";
+import type { RecordBatch } from "../postgres/wal/record_batch.ts";
 import type { Timeline } from "../timeline/timeline.ts";
 import type { Flusher } from "./flush.ts";
 import type { IngestCounters, IngestOptions } from "./ingest.ts";
@@ -31,6 +32,8 @@ export interface FollowerOptions {
   readDatabase: IngestOptions["readDatabase"];
   checkpointDistance?: number;
   endOfWal?: EndOfWal;
+  /** Makes a stage that looks at every batch of records before ingest: verification. The signal breaks it off. */
+  inspect?(signal: AbortSignal): TransformStream<RecordBatch, RecordBatch>;
   /** Ends in order once records up to here have been taken in. */
   until?: Lsn;
   clock: Clock;
@@ -98,6 +101,7 @@ export class Follower {
         readDatabase: this.#options.readDatabase,
         checkpointDistance: this.#options.checkpointDistance ?? DEFAULT_CHECKPOINT_DISTANCE,
         endOfWal: this.#options.endOfWal,
+        inspect: this.#options.inspect?.(this.#abort.signal),
         onIngest: (counters) => this.#counters = counters,
         clock: this.#options.clock,
         events,

@@ -38,6 +38,8 @@ export interface PipelineOptions {
   checkpointDistance: number;
   /** How decoding may find the end of WAL: a stream never does, an archive does. */
   endOfWal?: EndOfWal;
+  /** A stage between decode and ingest that looks at every batch and hands it on: verification. */
+  inspect?: TransformStream<RecordBatch, RecordBatch>;
   /** Counts records that are not understood. */
   onIngest?(counters: IngestCounters): void;
   /** Told after every modification. */
@@ -63,7 +65,8 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
   const ingest = ingestWal({ timeline, state, readDatabase, clock: options.clock, events, signal });
   options.onIngest?.(ingest.counters);
   const sink = timelineSink({ timeline, flusher, checkpointDistance, onProgress: options.onProgress });
-  const batches: ReadableStream<RecordBatch> = source.pipeThrough(decode);
+  const decoded: ReadableStream<RecordBatch> = source.pipeThrough(decode);
+  const batches = options.inspect === undefined ? decoded : decoded.pipeThrough(options.inspect);
   const modifications: ReadableStream<Modification> = batches.pipeThrough(ingest);
   await modifications.pipeTo(sink, { signal });
 }
