@@ -51,6 +51,8 @@ export interface AttachedTimeline {
   readonly fetcher: LayerFetcher;
   /** The manifest that it was attached from. */
   readonly manifest: Manifest;
+  /** What it decompresses with: page images in WAL, blocks of layers. */
+  readonly codecs: { readonly image: ImageCodecs; readonly block: BlockCodecs };
   /** Releases local files; the store stays open. */
   close(): Promise<void>;
 }
@@ -102,7 +104,8 @@ export async function openTimeline(
   await files.adopt(layers);
   const fetcher = new LayerFetcher({ files, codecs: blockCodecs, cacheBytes });
   const reader = new TimelineReader(timeline, fetcher, imageCodecs);
-  return { timeline, reader, files, fetcher, manifest, close: () => files.close() };
+  const codecs = { image: imageCodecs, block: blockCodecs };
+  return { timeline, reader, files, fetcher, manifest, codecs, close: () => files.close() };
 }
 
 /** Loads what a writer must know at the timeline's last record: all sizes, and the cluster's state. */
