@@ -25,6 +25,8 @@ import { Timeline } from "../timeline/timeline.ts";
 import { LayerFetcher } from "./fetch.ts";
 import { TimelineReader } from "./get_page.ts";
 import { LayerFiles } from "./layer_files.ts";
+import type { LayerRangesOptions } from "./layer_ranges.ts";
+import type { ResidencyOptions } from "./residency.ts";
 
 /** What every use of a timeline needs. */
 export interface EngineOptions {
@@ -34,6 +36,8 @@ export interface EngineOptions {
   timeline?: string;
   /** Keeps local copies of layers; without it layers are read from the store by range. */
   local?: LocalLayers;
+  /** How many of them, when a layer is downloaded whole, how many requests at a time. */
+  fetching?: ResidencyOptions & Pick<LayerRangesOptions, "requests" | "requestMs">;
   /** Bytes of layer indexes and blocks to keep in memory. Default 64 MiB. */
   cacheBytes?: number;
   /** Decompressors of page images: zstd, where the server uses it. */
@@ -87,7 +91,8 @@ export async function openTimeline(
   manifest: Manifest,
   options: EngineOptions & { arena?: ByteArena },
 ): Promise<AttachedTimeline> {
-  const { store, local, events, cacheBytes, imageCodecs = {}, blockCodecs = BlockCodecs.NONE } = options;
+  const { store, clock, local, events, cacheBytes, imageCodecs = {}, blockCodecs = BlockCodecs.NONE } =
+    options;
   const object = manifestKey(manifest.timeline);
   const layers = manifest.layers.map((layer) => describeManifestLayer(layer, object));
   const timeline = new Timeline({
@@ -100,9 +105,19 @@ export async function openTimeline(
     layers: LayerMap.EMPTY.withChanges({ add: layers }),
     arena: options.arena,
   });
-  const files = new LayerFiles({ timeline: manifest.timeline, store, local, events });
+  // A copy may go once the manifest names its layer: until then it may be all that there is.
+  const isDurable = (name: string) => timeline.layers.get(name) !== undefined;
+  const files = new LayerFiles({
+    timeline: manifest.timeline,
+    store,
+    clock,
+    local,
+    events,
+    isDurable,
+    ...options.fetching,
+  });
   await files.adopt(layers);
-  const fetcher = new LayerFetcher({ files, codecs: blockCodecs, cacheBytes });
+  const fetcher = new LayerFetcher({ files, codecs: blockCodecs, cacheBytes, clock });
   const reader = new TimelineReader(timeline, fetcher, imageCodecs);
   const codecs = { image: imageCodecs, block: blockCodecs };
   return { timeline, reader, files, fetcher, manifest, codecs, close: () => files.close() };
@@ -115,7 +130,7 @@ export async function loadWriterState(
 ): Promise<ClusterState> {
   const { timeline, reader } = attached;
   const lsn = timeline.lastRecordLsn;
-  const options = { signal, evenInconsistent: true };
+  const options = { signal, evenInconsistent: true, cause: "ingest" as const };
   for (const family of [FAMILY_RELATION, FAMILY_SLRU]) {
     for (const { space, blocks, highWater } of await reader.listSizesEver(family, lsn, options)) {
       timeline.sizes.set(timeline.spaces.internSpace(space), blocks ?? ABSENT, highWater);

@@ -37,7 +37,7 @@ export async function databaseContent(
     pages: AsyncIterable<DatabasePage[]>;
   }
 > {
-  const options = { signal, evenInconsistent: true };
+  const options = { signal, evenInconsistent: true, cause: "ingest" as const };
   const sizes = (await reader.listSizes(FAMILY_RELATION, lsn, options)).filter(({ space }) =>
     space.a === spc && space.b === db
   );
@@ -55,7 +55,7 @@ async function* databasePages(
   lsn: Lsn,
   signal?: AbortSignal,
 ): AsyncGenerator<DatabasePage[]> {
-  const options = { signal, evenInconsistent: true };
+  const options = { signal, evenInconsistent: true, cause: "ingest" as const };
   let group: DatabasePage[] = [];
   for (const { space, blocks = 0 } of sizes) {
     const relation = { spc: space.a, db: space.b, rel: space.c };

@@ -33,6 +33,7 @@ import { hintBitsLogged } from "../timeline/facts.ts";
 import { decodeSize } from "../timeline/sizes.ts";
 import type { Timeline, TimelineView } from "../timeline/timeline.ts";
 import type { LayerFetcher } from "./fetch.ts";
+import type { FetchCause } from "./fetch_counters.ts";
 import type { NewestValue } from "./newest_values.ts";
 import { Replayer } from "./replay.ts";
 
@@ -40,6 +41,8 @@ export interface ReadOptions {
   signal?: AbortSignal;
   /** Reads before the base backup's end too, where pages are not right yet: for the writer that resumes there. */
   evenInconsistent?: boolean;
+  /** On whose behalf, for metrics and priorities. Default `read`. */
+  cause?: FetchCause;
 }
 
 /** A space and its length. */
@@ -90,6 +93,9 @@ export class TimelineReader {
   ): Promise<Uint8Array> {
     const view = this.#viewAt(lsn, options);
     const space = relationSpace(relation, fork);
+    // Both at once: mostly the page exists, and what either has to wait for comes together.
+    const rebuilding = this.#rebuild(view, space, block, lsn, options);
+    rebuilding.catch(() => {}); // of no interest where there is no such page
     const blocks = await this.#size(view, space, lsn, options);
     if (blocks === undefined) {
       throw new NotFoundError(
@@ -103,7 +109,7 @@ export class TimelineReader {
         }`,
       );
     }
-    const page = await this.#rebuild(view, space, block, lsn, options);
+    const page = await rebuilding;
     if (this.timeline.facts.dataChecksums && !page.isNew()) page.checksum = pageChecksum(page, block);
     return page.u8;
   }
@@ -188,6 +194,7 @@ export class TimelineReader {
       family,
       lsn,
       options.signal,
+      options.cause,
     );
   }
 
@@ -238,7 +245,7 @@ export class TimelineReader {
     if (id !== NO_SPACE) {
       for (const layer of view.memory) if (layer.collect(id, block, lsn, chain)) return chain;
     }
-    await this.#fetcher.collect(view.layers, space, block, lsn, chain, options.signal);
+    await this.#fetcher.collect(view.layers, space, block, lsn, chain, options.signal, options.cause);
     return chain;
   }
 }

@@ -1,39 +1,41 @@
 /**
- * Where the bytes of a layer come from: a local copy if there is one, else the store.
+ * Where the bytes of a layer come from: a local copy if there is one, else ranges of the object in the store.
  *
- * Read path, inside fetch. Local copies are a cache, the manifest and the store are the authority. With local copies
- * enabled, a layer that is read is downloaded whole by one flight that all readers share (size checked, temporary
- * name, fsync, rename); without, and where a copy cannot be kept (a full disk), ranges are read from the store. A local
- * copy that is damaged or cut is dropped and read from the store again, while others may still be reading it. Sizes are
- * counted as they change: `residentBytes` is local bytes only.
+ * Read path, inside fetch. Local copies are a cache, the manifest and the store are the authority. With a place for local
+ * copies, a layer of which much is read (residency.ts says how much) is downloaded whole in the background
+ * (layer_download.ts), by one flight however many want it. A local copy that is damaged, cut or gone is dropped and the
+ * store read again, while others may still be reading it. Sizes are counted as they change: `residentBytes` is local
+ * bytes only.
  *
  * @module
  */
-import { CorruptionError } from "../errors.ts";
+import { VarveError } from "../errors.ts";
 import { SingleFlight } from "../flow/single_flight.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { parseLayerName } from "../layer/layer_name.ts";
 import type { LayerSource } from "../layer/layer_reader.ts";
 import type { EventSink } from "../ports/events.ts";
-import type { LocalLayerFile, LocalLayers } from "../ports/local_layers.ts";
-import type { ObjectStore } from "../ports/object_store.ts";
+import type { LocalLayers } from "../ports/local_layers.ts";
 import { layerKey } from "../timeline/object_keys.ts";
+import {
+  countDownload,
+  countRange,
+  type FetchCause,
+  type LayerFilesCounters,
+  newLayerFilesCounters,
+} from "./fetch_counters.ts";
+import { downloadLayer } from "./layer_download.ts";
+import { type LayerAccess, LayerRanges, type LayerRangesOptions } from "./layer_ranges.ts";
+import { LocalCopies } from "./local_copies.ts";
+import { type LocalCopy, NotKept } from "./local_copy.ts";
+import { Residency, type ResidencyOptions } from "./residency.ts";
 
-export interface LayerFilesOptions {
-  /** The timeline whose layers these are. */
-  timeline: string;
-  store: ObjectStore;
+export interface LayerFilesOptions extends LayerRangesOptions, ResidencyOptions {
   /** Local copies; none at the edge. */
   local?: LocalLayers;
   events?: EventSink;
-}
-
-/** What was done for reads, for metrics. */
-export interface LayerFilesCounters {
-  downloads: number;
-  downloadedBytes: number;
-  rangeRequests: number;
-  rangeBytes: number;
+  /** Whether a layer is named by the manifest, so that its local copy may go. Default: all are. */
+  isDurable?(name: string): boolean;
 }
 
 /** A layer that is being read. */
@@ -42,41 +44,66 @@ export interface LayerFileSource extends LayerSource {
   discardCopy(): Promise<boolean>;
 }
 
+/** How an eviction ended. */
+export type Eviction = "evicted" | "not resident" | "not durable";
+
+/** Who wants a layer whole: someone who asked for it by name, a reader who waits, or nobody yet. */
+interface Wanted {
+  cause: FetchCause;
+  insist?: boolean;
+  demanded?: boolean;
+}
+
+/** After a failed download: this long, and half as long again each time. */
+const FIRST_PAUSE_MS = 1_000;
+const PAUSE_FACTOR = 1.5;
+const PAUSE_MAX_MS = 60_000;
+
 /** See the module's description. */
 export class LayerFiles {
-  readonly counters: LayerFilesCounters = {
-    downloads: 0,
-    downloadedBytes: 0,
-    rangeRequests: 0,
-    rangeBytes: 0,
-  };
+  readonly counters: LayerFilesCounters = newLayerFilesCounters();
   readonly #options: LayerFilesOptions;
-  /** Open local copies by layer name. */
-  readonly #copies = new Map<string, LocalCopy>();
-  readonly #resident = new Map<string, number>();
-  /** Layers of which no copy could be kept: they are read from the store until this process ends. */
-  readonly #notKept = new Set<string>();
-  readonly #openings = new SingleFlight<string, LocalCopy>({ detached: true });
-  /** Openings, downloads and removals under way, for `close`; removals also by name, for who wants the copy back. */
+  readonly #residency: Residency;
+  readonly #ranges: LayerRanges;
+  /** Undefined without a place for them. */
+  readonly #copies: LocalCopies | undefined;
+  readonly #downloads = new SingleFlight<string, void>({ detached: true });
+  /** Layers that could not be downloaded, and when to try again. */
+  readonly #failures = new Map<string, { count: number; againAtMs: number }>();
+  /** Requests and downloads under way, for `close`. */
   readonly #running = new Set<Promise<unknown>>();
-  readonly #removals = new Map<string, Promise<void>>();
   readonly #closed = new AbortController();
 
   constructor(options: LayerFilesOptions) {
+    const { local } = options;
+    const { signal } = this.#closed;
     this.#options = options;
+    this.#residency = new Residency(options);
+    this.#ranges = new LayerRanges(options, this.counters, signal);
+    this.#copies = local && new LocalCopies(local, this.#residency, this.counters, signal);
   }
 
   /** Bytes of local copies. */
   get residentBytes(): number {
-    let sum = 0;
-    for (const size of this.#resident.values()) sum += size;
-    return sum;
+    return this.#residency.residentBytes;
   }
   get residentCount(): number {
-    return this.#resident.size;
+    return this.#residency.residentCount;
   }
   isResident(name: string): boolean {
-    return this.#resident.has(name);
+    return this.#residency.has(name);
+  }
+  /** When a layer was read last, milliseconds since the epoch; undefined if that is not known. */
+  lastUsedMs(name: string): number | undefined {
+    return this.#residency.lastUsedMs(name);
+  }
+  /** Whether there is a place for local copies. */
+  get keepsCopies(): boolean {
+    return this.#copies !== undefined;
+  }
+  /** Downloads of whole layers under way. */
+  get downloading(): number {
+    return this.#downloads.size;
   }
 
   /**
@@ -89,7 +116,7 @@ export class LayerFiles {
     const sizes = new Map<string, number>();
     for (const layer of layers) sizes.set(layer.name, layer.size);
     for (const { name, size } of await local.list()) {
-      if (sizes.get(name) === size) this.#resident.set(name, size);
+      if (sizes.get(name) === size) this.#residency.add(name, size);
       else if (parseLayerName(name) !== undefined) {
         events?.({
           level: "info",
@@ -99,48 +126,93 @@ export class LayerFiles {
         await local.remove(name);
       }
     }
+    await this.trim();
   }
 
   /** Notes a local copy that the flush made. */
   noteResident(layer: LayerDescriptor): void {
-    this.#resident.set(layer.name, layer.size);
+    this.#residency.add(layer.name, layer.size);
+    this.#track(this.trim()).catch(() => {});
   }
 
   /** The layer as a file that can be read by range. */
-  source(layer: LayerDescriptor): LayerFileSource {
+  source(layer: LayerDescriptor, access: LayerAccess = {}): LayerFileSource {
     let used: LocalCopy | undefined;
     return {
       size: layer.size,
       readRange: (offset, length, signal) =>
-        this.#readRange(layer, offset, length, (copy) => used = copy, signal),
+        this.#readRange(layer, offset, length, access, (copy) => used = copy, signal),
       discardCopy: async () => {
         if (used === undefined) return false;
         // Another reader may have done so already, and the copy of now be a new one.
-        if (this.#copies.get(layer.name) === used) await this.#discard(layer.name, used);
-        used = undefined;
+        if (await this.#copies!.discard(layer.name, used)) this.#downloadLater(layer);
         return true;
       },
     };
   }
 
-  /** Ends downloads and closes local copies, once nobody reads them any more. */
+  /**
+   * Makes a layer resident, whole and verified. Resolves when it is; the flight is shared, and goes on when the caller
+   * gives up.
+   *
+   * @throws {VarveError} Code `NO_LOCAL_COPIES` without a place for them, `NO_ROOM` if the budget does not allow it.
+   */
+  async download(
+    layer: LayerDescriptor,
+    options: { cause?: FetchCause; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    if (this.#copies === undefined) {
+      throw new VarveError(
+        "NO_LOCAL_COPIES",
+        `Cannot download layer ${layer.name}: there is no place for local copies`,
+        { hint: "Name a directory for them: --cache, or the option local." },
+      );
+    }
+    try {
+      await this.#download(layer, { cause: options.cause ?? "prefetch", insist: true }, options.signal);
+    } catch (error) {
+      throw error instanceof NotKept ? error.cause : error;
+    }
+  }
+
+  /** Removes a local copy, once nobody reads it any more. The layer can be read as before, from the store. */
+  async evict(name: string): Promise<Eviction> {
+    if (!this.#residency.has(name)) return "not resident";
+    if (!this.#isDurable(name)) return "not durable";
+    await this.#copies?.evict(name);
+    return "evicted";
+  }
+
+  /** Forgets a layer that the timeline does not have any more, its local copy too. */
+  async forget(name: string): Promise<void> {
+    if (this.#residency.has(name)) await this.#copies?.evict(name);
+    this.#residency.forget(name);
+    this.#failures.delete(name);
+  }
+
+  /** Removes what is over the budget, least recently used first, except what is read now or not in the store yet. */
+  async trim(): Promise<void> {
+    for (const name of this.#residency.overBudget(this.#mayGo)) await this.#copies?.evict(name);
+  }
+
+  /** Ends requests and downloads and closes local copies, once nobody reads them any more. */
   async close(): Promise<void> {
     this.#closed.abort(new DOMException("The timeline was closed", "AbortError"));
-    const copies = [...this.#copies.values()];
-    this.#copies.clear();
-    await Promise.allSettled([...copies.map((copy) => copy.drop()), ...this.#running]);
+    await Promise.allSettled([this.#copies?.close(), ...this.#running]);
+    await this.#copies?.close();
   }
 
   async #readRange(
     layer: LayerDescriptor,
     offset: number,
     length: number,
+    access: LayerAccess,
     using: (copy: LocalCopy) => void,
     signal?: AbortSignal,
   ): Promise<Uint8Array> {
-    const { local, store, timeline } = this.#options;
+    this.#residency.use(layer.name, this.#options.clock?.now());
     for (;;) {
-      const copy = local && await this.#copyOf(layer, local, signal);
+      const copy = await this.#copyOf(layer, access, signal);
       if (copy === undefined) break;
       // Dropped since.
       if (!copy.retain()) continue;
@@ -151,117 +223,133 @@ export class LayerFiles {
         await copy.release();
       }
     }
-    this.counters.rangeRequests++;
-    this.counters.rangeBytes += length;
-    return await store.getRange(layerKey(timeline, layer.name), offset, length, { signal });
+    const bytes = await this.#track(this.#ranges.read(layer, offset, length, access, signal));
+    if (this.#copies !== undefined && this.#residency.countRange(layer, length)) {
+      this.#downloadLater(layer, access.cause);
+    }
+    return bytes;
   }
 
-  /** The open local copy, made first where it is missing; undefined if none can be kept. */
+  /** The open local copy, if there is one, or if the policy wants one at once. */
   async #copyOf(
     layer: LayerDescriptor,
-    local: LocalLayers,
+    access: LayerAccess,
     signal?: AbortSignal,
   ): Promise<LocalCopy | undefined> {
-    const { name } = layer;
-    const open = this.#copies.get(name);
-    if (open !== undefined) return open;
-    if (this.#notKept.has(name)) return undefined;
+    if (this.#copies === undefined) return undefined;
+    const onLost = () => this.#downloadLater(layer);
     try {
-      return await this.#openings.run(name, () => this.#track(this.#open(layer, local)), signal);
+      const copy = await this.#copies.open(layer, onLost, signal);
+      if (copy !== undefined || this.#residency.hotShare > 0 || !this.#mayDownload(layer.name)) return copy;
+      await this.#download(layer, { cause: access.cause ?? "read", demanded: true }, signal);
+      return await this.#copies.open(layer, onLost, signal);
     } catch (error) {
       if (!(error instanceof NotKept)) throw error;
-      if (!this.#notKept.has(name)) {
-        this.#notKept.add(name);
-        this.#options.events?.({
-          level: "warn",
-          topic: "layers.not_kept",
-          message: `Cannot keep a local copy of layer ${name}; it is read from the store`,
-          error: error.cause,
-        });
-      }
+      this.#noteFailure(layer.name, error.cause);
       return undefined;
     }
   }
 
-  async #open(layer: LayerDescriptor, local: LocalLayers): Promise<LocalCopy> {
-    const { name } = layer;
-    await this.#removals.get(name);
-    this.#closed.signal.throwIfAborted();
-    const file = await this.#openResident(layer, local) ?? await this.#download(layer, local);
-    const copy = new LocalCopy(file);
-    if (this.#closed.signal.aborted) {
-      await copy.drop();
-      throw this.#closed.signal.reason;
-    }
-    this.#copies.set(name, copy);
-    return copy;
-  }
-
-  async #openResident(
-    { name, size }: LayerDescriptor,
-    local: LocalLayers,
-  ): Promise<LocalLayerFile | undefined> {
-    if (!this.#resident.has(name)) return undefined;
-    const file = await keeping(local.open(name));
-    if (file?.size === size) return file;
-    // Vanished or cut behind our back.
-    await file?.close();
-    this.#resident.delete(name);
-    await keeping(local.remove(name));
-    return undefined;
-  }
-
-  async #download(layer: LayerDescriptor, local: LocalLayers): Promise<LocalLayerFile> {
-    const { store, timeline, events } = this.#options;
-    const { signal } = this.#closed;
-    const key = layerKey(timeline, layer.name);
-    const { size, body } = await store.getStream(key, { signal });
-    if (size !== layer.size) {
-      await body.cancel();
-      throw new CorruptionError("Cannot download a layer: its size differs from the manifest's", {
-        object: key,
-        expected: layer.size,
-        got: size,
-      });
-    }
-    const writer = await keeping(local.create(layer.name)).catch(async (error) => {
-      await body.cancel();
-      throw error;
+  /** A download that nobody waits for. */
+  #downloadLater(layer: LayerDescriptor, cause: FetchCause = "read"): void {
+    const { hotShare } = this.#residency;
+    // At 0 the next reader downloads, and waits.
+    if (hotShare === 0 || hotShare === Infinity) return;
+    if (this.#closed.signal.aborted || !this.#mayDownload(layer.name)) return;
+    this.#download(layer, { cause }).catch((error) => {
+      if (this.#closed.signal.aborted) return;
+      this.#noteFailure(layer.name, error instanceof NotKept ? error.cause : error);
     });
-    try {
-      for await (const chunk of body) {
-        signal.throwIfAborted();
-        await keeping(writer.write(chunk));
+  }
+
+  async #download(layer: LayerDescriptor, wanted: Wanted, signal?: AbortSignal): Promise<void> {
+    const { name } = layer;
+    if (this.#residency.has(name)) return;
+    const download = async () => {
+      await this.#copies!.removed(name);
+      this.#closed.signal.throwIfAborted();
+      if (this.#residency.has(name) || !(await this.#makeRoom(layer, wanted.insist ?? false))) return;
+      this.#residency.reserve(name, layer.size);
+      try {
+        const background = wanted.demanded !== true;
+        await this.#ranges.requests.run(
+          () => this.#downloadNow(layer, wanted.cause),
+          { background, signal: this.#closed.signal },
+        );
+      } catch (error) {
+        this.counters.failedDownloads++;
+        throw error;
+      } finally {
+        this.#residency.release(name);
       }
-      await keeping(writer.commit());
-    } catch (error) {
-      // What went wrong first is what counts.
-      await writer.abort().catch(() => {});
-      throw error;
-    }
-    const file = await keeping(local.open(layer.name));
-    if (file === undefined) throw new NotKept(new TypeError("The copy has gone"));
-    this.#resident.set(layer.name, layer.size);
-    this.counters.downloads++;
-    this.counters.downloadedBytes += layer.size;
+    };
+    await this.#downloads.run(name, () => this.#track(download()), signal);
+  }
+
+  async #downloadNow(layer: LayerDescriptor, cause: FetchCause): Promise<void> {
+    const { timeline, store, clock, events, requestMs } = this.#options;
+    const { name, size } = layer;
+    const key = layerKey(timeline, name);
+    const ranges: LayerSource = {
+      size,
+      readRange: (offset, length, signal) => {
+        countRange(this.counters, cause, length);
+        return store.getRange(key, offset, length, { signal });
+      },
+    };
+    const { local } = this.#copies!;
+    const { signal } = this.#closed;
+    await downloadLayer({ layer, key, store, local, ranges, clock, stallMs: requestMs, signal });
+    this.#residency.add(name, size);
+    this.#failures.delete(name);
+    countDownload(this.counters, cause, size);
     events?.({
       level: "debug",
       topic: "layers.downloaded",
-      message: `Downloaded layer ${layer.name}`,
-      fields: { bytes: layer.size },
+      message: `Downloaded layer ${name}`,
+      fields: { bytes: size, cause },
     });
-    return file;
   }
 
-  #discard(name: string, copy: LocalCopy): Promise<void> {
-    this.#copies.delete(name);
-    this.#resident.delete(name);
-    const removal = this.#track((async () => {
-      await copy.drop();
-      await this.#options.local?.remove(name);
-    })()).catch(() => {}).finally(() => this.#removals.delete(name));
-    this.#removals.set(name, removal);
-    return removal;
+  /** Whether a layer fits, after others have gone. */
+  async #makeRoom(layer: LayerDescriptor, insist: boolean): Promise<boolean> {
+    const victims = this.#residency.roomFor(layer, this.#mayGo, insist);
+    if (victims !== undefined) {
+      for (const name of victims) await this.#copies!.evict(name);
+      return true;
+    }
+    this.counters.notAdmitted++;
+    if (!insist) return false;
+    throw new VarveError("NO_ROOM", `Cannot download layer ${layer.name}: it does not fit the local budget`, {
+      hint: `The budget is ${this.#residency.localBytes} bytes, the layer has ${layer.size}.`,
+    });
+  }
+
+  readonly #mayGo = (name: string): boolean => !this.#copies?.inUse(name) && this.#isDurable(name);
+
+  #isDurable(name: string): boolean {
+    return this.#options.isDurable?.(name) ?? true;
+  }
+
+  /** Not while it is kept back after a failure. */
+  #mayDownload(name: string): boolean {
+    const failure = this.#failures.get(name);
+    if (failure === undefined) return true;
+    const { clock } = this.#options;
+    return clock !== undefined && clock.monotonicMs() >= failure.againAtMs;
+  }
+
+  #noteFailure(name: string, error: unknown): void {
+    const count = (this.#failures.get(name)?.count ?? 0) + 1;
+    const pauseMs = Math.min(FIRST_PAUSE_MS * PAUSE_FACTOR ** (count - 1), PAUSE_MAX_MS);
+    this.#failures.set(name, { count, againAtMs: (this.#options.clock?.monotonicMs() ?? 0) + pauseMs });
+    this.#options.events?.({
+      level: "warn",
+      topic: "layers.not_kept",
+      message: `Cannot keep a local copy of layer ${name}; it is read from the store`,
+      fields: { failures: count, pauseMs },
+      error,
+    });
   }
 
   #track<T>(work: Promise<T>): Promise<T> {
@@ -269,49 +357,5 @@ export class LayerFiles {
     const done = () => this.#running.delete(work);
     work.then(done, done);
     return work;
-  }
-}
-
-/** An open local copy, closed when it has been dropped and its last reader has let go of it. */
-class LocalCopy {
-  readonly file: LocalLayerFile;
-  #readers = 0;
-  #isDropped = false;
-
-  constructor(file: LocalLayerFile) {
-    this.file = file;
-  }
-
-  /** Keeps it open until `release`; false if it has been dropped. */
-  retain(): boolean {
-    if (this.#isDropped) return false;
-    this.#readers++;
-    return true;
-  }
-
-  async release(): Promise<void> {
-    if (--this.#readers === 0 && this.#isDropped) await this.file.close();
-  }
-
-  async drop(): Promise<void> {
-    if (this.#isDropped) return;
-    this.#isDropped = true;
-    if (this.#readers === 0) await this.file.close();
-  }
-}
-
-/** A local copy could not be made or opened; the store may still serve. */
-class NotKept extends Error {
-  constructor(cause: unknown) {
-    super("Cannot keep a local copy", { cause });
-  }
-}
-
-/** Marks a failure of the local disk as such. */
-async function keeping<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    throw new NotKept(error);
   }
 }

@@ -7,7 +7,7 @@ import { TimelineReader } from "../../src/read/get_page.ts";
 import { LayerFiles } from "../../src/read/layer_files.ts";
 import { BlockCodecs } from "../../src/bytes/block_codec.ts";
 import { layerKey } from "../../src/timeline/object_keys.ts";
-import { attachReader } from "../../src/read/attach.ts";
+import { attachReader, type EngineOptions } from "../../src/read/attach.ts";
 import { BentStore, deferred } from "../support/bent_store.ts";
 import { assert, suite } from "../support/harness.ts";
 import { DB, filledPage, imageRecord, pageRecord, SPC, truncateRecord } from "../support/made_wal.ts";
@@ -36,8 +36,10 @@ async function manyPages(): Promise<{ store: BentStore; end: Lsn; name: string }
   return { store, end, name };
 }
 
-const attach = (store: BentStore, options: { local?: MemoryLocalLayers; cacheBytes?: number } = {}) =>
-  attachReader({ store, clock: undefined as never, ...options });
+const attach = (
+  store: BentStore,
+  options: { local?: MemoryLocalLayers; cacheBytes?: number; fetching?: EngineOptions["fetching"] } = {},
+) => attachReader({ store, clock: undefined as never, ...options });
 
 test("LayerFetcher fetches each index and block once, however many ask at once", async () => {
   const { store, end } = await manyPages();
@@ -67,7 +69,7 @@ test("LayerFetcher: many readers of a damaged local copy all read the store's", 
     local.before = async () => {
       for (let turns = (round * 7 + local.opens * 3) % 5; turns > 0; turns--) await Promise.resolve();
     };
-    const attached = await attach(store, { local });
+    const attached = await attach(store, { local, fetching: { hotShare: 0 } });
     const reads = Array.from(
       { length: PAGES },
       (_, block) => attached.reader.getPage(RELATION, 0, block, end),
@@ -86,7 +88,7 @@ test("LayerFetcher says what is wrong when the store's layer is damaged too, and
   for (let at = 200; at < bytes.length * 0.9; at += 1000) bytes[at] ^= 0xff;
   await store.put(key, bytes);
   const local = new MemoryLocalLayers();
-  const attached = await attach(store, { local });
+  const attached = await attach(store, { local, fetching: { hotShare: 0 } });
   const all = await Promise.allSettled(
     Array.from({ length: 10 }, (_, block) => attached.reader.getPage(RELATION, 0, block, end)),
   );

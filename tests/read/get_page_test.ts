@@ -117,19 +117,21 @@ test("attachReader() with many readers of one cold page fetches each block once"
   const attached = await attachReader({ store, clock: systemClock });
   const reads = Array.from({ length: 64 }, () => attached.reader.getPage(relation, 0, 0, moments[2].lsn));
   for (const page of await Promise.all(reads)) assert.ok(samePage(page, moments[2].bytes));
-  const once = attached.fetcher.counters.blocksFetched;
+  const { rangeRequests } = attached.files.counters;
   await attached.reader.getPage(relation, 0, 0, moments[2].lsn);
-  assert.is(attached.fetcher.counters.blocksFetched, once, "the page is warm now");
+  assert.is(attached.files.counters.rangeRequests, rangeRequests, "the page is warm now");
   await attached.close();
   const alone = await attachReader({ store, clock: systemClock });
   await alone.reader.getPage(relation, 0, 0, moments[2].lsn);
-  assert.is(once, alone.fetcher.counters.blocksFetched, "64 readers fetched what one does");
+  assert.is(rangeRequests, alone.files.counters.rangeRequests, "64 readers fetched what one does");
+  await alone.close();
 });
 
 test("attachReader() drops a local copy that is cut or damaged and reads the store's", async () => {
   await using directory = await temporaryDirectory("damaged-copy");
   const local = await openLocalLayers(directory.path);
-  const first = await attachReader({ store, clock: systemClock, local });
+  const fetching = { hotShare: 0 };
+  const first = await attachReader({ store, clock: systemClock, local, fetching });
   await first.reader.getPage(relation, 0, 0, moments[4].lsn);
   await first.close();
   const copies = (await local.list()).sort((left, right) => right.size - left.size);
