@@ -37,6 +37,27 @@ const PIECE_BYTES_MAX = 4 * 1024 * 1024;
 const PRESSURE_BYTES = 160 * 1024 * 1024;
 
 /**
+ * Memory for those who are done with a piece before they ask for the next but one: two take turns. A record batch made in
+ * it is right until the next one is.
+ */
+export class TurnsArena implements ByteArena {
+  readonly returned = 0;
+  #next = new Uint8Array(0);
+  #last = new Uint8Array(0);
+
+  allocate(length: number): Uint8Array {
+    const memory = this.#next.length < length ? new Uint8Array(length) : this.#next;
+    this.#next = this.#last;
+    this.#last = memory;
+    return memory.length === length ? memory : memory.subarray(0, length);
+  }
+
+  trim(): void {}
+  collect(): void {}
+  shrink(): void {}
+}
+
+/**
  * Shared memory, in slabs.
  *
  * Touching a page for the first time costs more than filling it, so slabs are used again. What is handed out is views

@@ -2,13 +2,15 @@
  * CRC-32C (Castagnoli), slicing by 16: 16 bytes a step through 16 tables.
  *
  * A leaf on both paths. It guards every WAL record (PostgreSQL writes it) and every block of a layer (we do), and is
- * by far the largest part of decoding WAL, so it is plain integer arithmetic that reads words where it can: half the
- * time goes into loads.
+ * by far the largest part of decoding WAL. Where the runtime allows it, WebAssembly does the work (crc32c_module.ts);
+ * else, and for what is short, plain integer arithmetic that reads words where it can.
  *
  * Polynomial 0x1EDC6F41, reflected; initial value and final xor 0xFFFFFFFF, as in RFC 3720 and PostgreSQL's pg_crc32c.
  *
  * @module
  */
+
+import { type Crc32cModule, openCrc32cModule } from "./crc32c_module.ts";
 
 const REFLECTED_POLYNOMIAL = 0x82f63b78;
 
@@ -31,6 +33,18 @@ function makeTables(): Int32Array {
 
 /** Below this a view of words costs more than it saves. */
 const WORTH_ALIGNING = 256;
+/** Below this copying into the module costs more than it saves. */
+const WORTH_COPYING = 512;
+/** Bytes copied at a time: they should stay in the cache next to the processor. */
+const PIECE_BYTES = 16 * 1024;
+
+/** Undefined where the runtime forbids it, null before it was tried: who only imports this file does not pay for it. */
+let module: Crc32cModule | undefined | null = null;
+
+function moduleIfAllowed(): Crc32cModule | undefined {
+  if (module === null) module = openCrc32cModule(TABLES);
+  return module;
+}
 
 /**
  * The CRC-32C of `bytes[start, end)`.
@@ -40,7 +54,36 @@ const WORTH_ALIGNING = 256;
  * @returns An unsigned 32-bit number.
  */
 export function crc32c(bytes: Uint8Array, start = 0, end: number = bytes.length, seed = 0): number {
+  const fast = end - start >= WORTH_COPYING ? moduleIfAllowed() : undefined;
+  if (fast === undefined) return crc32cPlain(bytes, start, end, seed);
+  let crc = ~seed;
+  for (let at = start; at < end; at += PIECE_BYTES) {
+    const piece = bytes.subarray(at, Math.min(end, at + PIECE_BYTES));
+    fast.data.set(piece);
+    crc = fast.update(crc, 0, piece.length);
+  }
+  return ~crc >>> 0;
+}
+
+/** The same, always in JavaScript. */
+export function crc32cPlain(bytes: Uint8Array, start: number, end: number, seed = 0): number {
   return ~update(~seed, bytes, start, end) >>> 0;
+}
+
+/**
+ * Goes over WAL records laid end to end from `start` on, as long as they are whole and have the CRC they say. Not all of
+ * them in one call: what lies beyond is neither right nor wrong, and a record longer than some kilobytes may stop it.
+ *
+ * @param bytes Holds the records; `start` is a multiple of 8.
+ * @param words The same memory as `bytes`, from its first byte.
+ * @returns Where the first record begins that is not known to be right.
+ */
+export function rightRecordsEnd(bytes: Uint8Array, words: Int32Array, start: number, end: number): number {
+  const fast = moduleIfAllowed();
+  if (fast === undefined || words[start >> 2] > end - start) return start;
+  const length = Math.min(end - start, fast.data.length);
+  fast.data.set(bytes.subarray(start, start + length));
+  return start + fast.recordsEnd(0, length);
 }
 
 /** `xl_crc` is the last word of the header: the bytes before it are covered, itself and nothing else is not. */

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { TurnsArena } from "../bytes/arena.ts";
 import { CorruptionError } from "../errors.ts";
 import { formatLsn, type Lsn, XLOG_BLCKSZ } from "../lsn.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
@@ -127,6 +128,7 @@ class RecordReader {
       systemId,
       skipPartial: true,
       endOfWal: "zeros",
+      arena: new TurnsArena(), // a batch is shown before the next is made
     });
     return new RecordReader(profile, stream, assembler, start, end);
   }

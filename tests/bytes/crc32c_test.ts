@@ -1,4 +1,4 @@
-import { crc32c, walRecordCrc } from "../../src/bytes/crc32c.ts";
+import { crc32c, crc32cPlain, rightRecordsEnd, walRecordCrc } from "../../src/bytes/crc32c.ts";
 import { assert, suite } from "../support/harness.ts";
 import { seededRandom } from "../support/random.ts";
 
@@ -58,6 +58,69 @@ test("walRecordCrc() covers what follows the header, then the header up to xl_cr
       const expected = slowCrc(Uint8Array.from([...body, ...header]));
       assert.is(walRecordCrc(memory, words, start, length) >>> 0, expected, `${length} bytes at ${start}`);
     }
+  }
+});
+
+test("crc32c() is the same with WebAssembly and without, at every length around what is copied at once", () => {
+  const memory = seededRandom("bytes/crc32c long").bytes(40_000);
+  for (const length of [511, 512, 513, 515, 16_383, 16_384, 16_385, 32_768, 32_775, 39_990]) {
+    for (const start of [0, 1, 7]) {
+      const seed = length * 77;
+      const expected = crc32cPlain(memory, start, start + length, seed);
+      assert.is(crc32c(memory, start, start + length, seed), expected, `${length} bytes at ${start}`);
+    }
+    assert.is(crc32cPlain(memory, 3, 3 + length), slowCrc(memory.slice(3, 3 + length)));
+  }
+});
+
+/** Memory with records of these lengths laid end to end, and where each begins. */
+function recordsOf(lengths: readonly number[], at: number): { bytes: Uint8Array; starts: number[] } {
+  const starts: number[] = [];
+  let end = at;
+  for (const length of lengths) {
+    starts.push(end);
+    end += length + 7 & ~7;
+  }
+  const bytes = seededRandom(`bytes/crc32c records ${lengths}`).bytes(end);
+  const words = new Int32Array(bytes.buffer, 0, end >> 2);
+  lengths.forEach((length, index) => {
+    const start = starts[index];
+    words[start >> 2] = length;
+    words[(start >> 2) + 5] = slowCrc(
+      Uint8Array.from([...bytes.slice(start + 24, start + length), ...bytes.slice(start, start + 20)]),
+    );
+  });
+  return { bytes, starts };
+}
+
+test("rightRecordsEnd() goes over records of every length whose CRC is right", () => {
+  const lengths = Array.from({ length: 120 }, (_, index) => 24 + index);
+  const { bytes } = recordsOf([...lengths, 8000, 24, 9001], 8);
+  const words = new Int32Array(bytes.buffer);
+  assert.is(rightRecordsEnd(bytes, words, 8, bytes.length), bytes.length);
+});
+
+test("rightRecordsEnd() stops at a record with any bit wrong, and at one that is not whole", () => {
+  const { bytes, starts } = recordsOf([100, 61, 24, 77], 16);
+  const words = new Int32Array(bytes.buffer);
+  const random = seededRandom("bytes/crc32c bits");
+  for (let round = 0; round < 500; round++) {
+    const index = random.int(0, starts.length - 1);
+    const length = words[starts[index] >> 2];
+    const at = starts[index] + random.int(4, length - 1);
+    const bit = 1 << random.int(0, 7);
+    bytes[at] ^= bit;
+    assert.is(rightRecordsEnd(bytes, words, 16, bytes.length), starts[index], `bit ${bit} at ${at}`);
+    bytes[at] ^= bit;
+  }
+  for (let end = 16; end < bytes.length; end++) {
+    const right = rightRecordsEnd(bytes, words, 16, end);
+    const whole = starts.filter((start) => start + (words[start >> 2] + 7 & ~7) <= end).length;
+    assert.is(right, starts[whole], `${end} bytes`);
+  }
+  for (const total of [0, 1, 23, -1, -8, 0x7fffffff]) {
+    words[starts[1] >> 2] = total;
+    assert.is(rightRecordsEnd(bytes, words, 16, bytes.length), starts[1], `xl_tot_len ${total}`);
   }
 });
 

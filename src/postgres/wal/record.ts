@@ -20,7 +20,6 @@
  *
  * @module
  */
-import { getU16, getU32, getU64 } from "../../bytes/little_endian.ts";
 import { CorruptionError } from "../../errors.ts";
 import { INVALID_LSN, type Lsn } from "../../lsn.ts";
 import type { VersionProfile } from "../versions/profile.ts";
@@ -90,6 +89,8 @@ export class DecodedRecord {
   readonly imageInfo: Uint8Array = new Uint8Array(MAX_BLOCKS);
   readonly holeOffset: Uint16Array = new Uint16Array(MAX_BLOCKS);
   readonly holeLength: Uint16Array = new Uint16Array(MAX_BLOCKS);
+  /** Over `bytes`: one load for a word at any alignment. */
+  #view: DataView = new DataView(this.bytes.buffer);
 
   constructor(profile: VersionProfile) {
     this.profile = profile;
@@ -127,7 +128,11 @@ export class DecodedRecord {
    */
   decode(bytes: Uint8Array, start: number, endLsn: Lsn): void {
     if (start < 0 || start + SizeOfXLogRecord > bytes.length) this.#fail("header is cut off", start);
-    const totalLength = getU32(bytes, start);
+    // Records of a batch lie in the same bytes.
+    if (bytes !== this.bytes) this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const view = this.#view;
+    this.bytes = bytes;
+    const totalLength = view.getUint32(start, true);
     if (totalLength < SizeOfXLogRecord || totalLength > bytes.length - start) {
       throw new CorruptionError("Cannot decode WAL record: impossible xl_tot_len", {
         lsn: endLsn,
@@ -135,12 +140,11 @@ export class DecodedRecord {
         got: totalLength,
       });
     }
-    this.bytes = bytes;
     this.start = start;
     this.endLsn = endLsn;
     this.totalLength = totalLength;
-    this.xid = getU32(bytes, start + 4);
-    this.prevLsn = getU64(bytes, start + 8) as Lsn;
+    this.xid = view.getUint32(start + 4, true);
+    this.prevLsn = view.getUint32(start + 12, true) * 0x1_0000_0000 + view.getUint32(start + 8, true) as Lsn;
     this.info = bytes[start + 16];
     this.rmid = bytes[start + 17];
     this.originId = 0;
@@ -151,6 +155,7 @@ export class DecodedRecord {
   }
 
   #decodeHeaders(bytes: Uint8Array, offset: number, end: number): void {
+    const view = this.#view;
     // Bytes promised by the headers so far; when the rest of the record is exactly these, headers are over.
     let promised = 0;
     let maxBlockId = -1;
@@ -171,17 +176,17 @@ export class DecodedRecord {
         break; // by convention the main data header is the last one
       } else if (id === XLR_BLOCK_ID_DATA_LONG) {
         if (offset + 5 > end) this.#fail("main data header is cut off", offset);
-        this.mainLength = getU32(bytes, offset + 1);
+        this.mainLength = view.getUint32(offset + 1, true);
         promised += this.mainLength;
         offset += 5;
         break;
       } else if (id === XLR_BLOCK_ID_ORIGIN) {
         if (offset + 3 > end) this.#fail("origin is cut off", offset);
-        this.originId = getU16(bytes, offset + 1);
+        this.originId = view.getUint16(offset + 1, true);
         offset += 3;
       } else if (id === XLR_BLOCK_ID_TOPLEVEL_XID) {
         if (offset + 5 > end) this.#fail("top-level xid is cut off", offset);
-        this.toplevelXid = getU32(bytes, offset + 1);
+        this.toplevelXid = view.getUint32(offset + 1, true);
         offset += 5;
       } else this.#fail(`unknown block id ${id}`, offset);
     }
@@ -199,8 +204,9 @@ export class DecodedRecord {
 
   #decodeBlockHeader(bytes: Uint8Array, offset: number, end: number, index: number): number {
     if (offset + 4 > end) this.#fail("block header is cut off", offset);
+    const view = this.#view;
     const flags = bytes[offset + 1];
-    const dataLength = getU16(bytes, offset + 2);
+    const dataLength = view.getUint16(offset + 2, true);
     this.blockId[index] = bytes[offset];
     this.blockFlags[index] = flags;
     this.blockFork[index] = flags & BKPBLOCK_FORK_MASK;
@@ -217,9 +223,9 @@ export class DecodedRecord {
           0;}
     if ((flags & BKPBLOCK_SAME_REL) === 0) {
       if (offset + 16 > end) this.#fail("block reference is cut off", offset);
-      this.blockSpc[index] = getU32(bytes, offset);
-      this.blockDb[index] = getU32(bytes, offset + 4);
-      this.blockRel[index] = getU32(bytes, offset + 8);
+      this.blockSpc[index] = view.getUint32(offset, true);
+      this.blockDb[index] = view.getUint32(offset + 4, true);
+      this.blockRel[index] = view.getUint32(offset + 8, true);
       offset += 12;
     } else {
       if (index === 0) this.#fail("BKPBLOCK_SAME_REL without a previous relation", offset);
@@ -228,14 +234,15 @@ export class DecodedRecord {
       this.blockDb[index] = this.blockDb[index - 1];
       this.blockRel[index] = this.blockRel[index - 1];
     }
-    this.blockNumber[index] = getU32(bytes, offset);
+    this.blockNumber[index] = view.getUint32(offset, true);
     return offset + 4;
   }
 
   #decodeImageHeader(bytes: Uint8Array, offset: number, end: number, index: number): number {
     if (offset + 5 > end) this.#fail("image header is cut off", offset);
-    const imageLength = getU16(bytes, offset);
-    const holeOffset = getU16(bytes, offset + 2);
+    const view = this.#view;
+    const imageLength = view.getUint16(offset, true);
+    const holeOffset = view.getUint16(offset + 2, true);
     const info = bytes[offset + 4];
     const compressed = (info & this.profile.bkpImage.compressedMask) !== 0;
     const hasHole = (info & BKPIMAGE_HAS_HOLE) !== 0;
@@ -243,7 +250,7 @@ export class DecodedRecord {
     let holeLength = 0;
     if (compressed && hasHole) {
       if (next + 2 > end) this.#fail("hole length is cut off", next);
-      holeLength = getU16(bytes, next);
+      holeLength = view.getUint16(next, true);
       next += 2;
     } else if (!compressed) holeLength = BLCKSZ - imageLength;
     const badHole = hasHole
