@@ -154,6 +154,11 @@ export class LayerIndex {
     return this.#columns.firstLsns[blockIndex] as Lsn;
   }
 
+  /** Whether a block's first entry is of this key. */
+  startsWith(blockIndex: number, space: KeySpace, block: number): boolean {
+    return this.#columns.firstKeys.compare(blockIndex, space, block) === 0;
+  }
+
   /** Whether the block before also holds entries of this block's first key, older ones. */
   continues(blockIndex: number): boolean {
     return this.#columns.continues[blockIndex] === 1;
