@@ -3,7 +3,22 @@
  *
  * @module
  */
-export { readSync } from "node:fs";
-export { link, lstat, mkdir, open, readdir, readlink, rename, rm, stat, unlink } from "node:fs/promises";
-export { resolve } from "node:path";
+export { chownSync, closeSync, openSync, readSync, writeSync } from "node:fs";
+export {
+  chown,
+  lchown,
+  link,
+  lstat,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  unlink,
+} from "node:fs/promises";
+export { dirname, resolve } from "node:path";
 export type { FileHandle } from "node:fs/promises";
