@@ -1,0 +1,159 @@
+/**
+ * What upkeep works on: a timeline whose layers it may replace, as its writer or as a guest beside one.
+ *
+ * Compaction and images go through here to the manifest, and to the layer map of this process. Order (DESIGN 8): the new
+ * layers' objects are durable before the manifest names them; what they replace is no longer named from that very commit on,
+ * and its objects stay until collection takes them, for readers that hold an older manifest.
+ *
+ * @module
+ */
+import { type BlockCodec, BlockCodecs } from "../bytes/block_codec.ts";
+import { FencedError, PreconditionFailedError } from "../errors.ts";
+import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
+import type { Lsn } from "../lsn.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { EventSink } from "../ports/events.ts";
+import type { LocalLayers } from "../ports/local_layers.ts";
+import type { ObjectStore } from "../ports/object_store.ts";
+import type { AttachedTimeline } from "../read/attach.ts";
+import { describeManifestLayer, type Manifest, manifestLayer } from "../timeline/manifest.ts";
+import {
+  type ManifestChange,
+  type ManifestEdit,
+  type ManifestWriter,
+  updateManifest,
+} from "../timeline/manifest_store.ts";
+import { manifestKey } from "../timeline/object_keys.ts";
+
+/** What a process that keeps a timeline is given. */
+export interface UpkeepParts {
+  readonly attached: AttachedTimeline;
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  /** Keeps local copies of what is made. */
+  readonly local?: LocalLayers;
+  /** Compresses blocks of new layers. */
+  readonly codec?: BlockCodec;
+  /** What blocks may be compressed with. */
+  readonly blockCodecs?: BlockCodecs;
+  readonly events?: EventSink;
+}
+
+/** See the module's description. */
+export class UpkeepTarget {
+  readonly parts: UpkeepParts;
+  readonly blockCodecs: BlockCodecs;
+  /** Of the layers that are made. */
+  readonly epoch: number;
+  readonly #writer: ManifestWriter | undefined;
+  #manifest: Manifest;
+
+  private constructor(parts: UpkeepParts, manifest: Manifest, writer?: ManifestWriter) {
+    this.parts = parts;
+    this.blockCodecs = parts.blockCodecs ?? BlockCodecs.NONE;
+    this.epoch = manifest.epoch;
+    this.#manifest = manifest;
+    this.#writer = writer;
+  }
+
+  /** For the process that writes the timeline. */
+  static ofWriter(parts: UpkeepParts, writer: ManifestWriter): UpkeepTarget {
+    return new UpkeepTarget(parts, writer.manifest, writer);
+  }
+
+  /** For another process: it disturbs no writer, and gives up when a writer takes over. */
+  static ofGuest(parts: UpkeepParts): UpkeepTarget {
+    return new UpkeepTarget(parts, parts.attached.manifest);
+  }
+
+  /** The manifest as this process knows it. */
+  get manifest(): Manifest {
+    return this.#writer?.manifest ?? this.#manifest;
+  }
+
+  /** All WAL up to here is in layer files that the manifest names. */
+  get durableLsn(): Lsn {
+    return this.parts.attached.timeline.remoteConsistentLsn;
+  }
+
+  /** Whether the write path has no time for anything else. */
+  get isIngestBehind(): boolean {
+    return this.#writer !== undefined && this.parts.attached.timeline.frozen.length > 0;
+  }
+
+  /** A number for a layer's name. */
+  drawUnique(): number {
+    return Math.floor(this.parts.clock.random() * 0x1_0000_0000);
+  }
+
+  /**
+   * Names `add` in the manifest instead of `remove`, then in the layer map of this process. Durable when it resolves.
+   *
+   * @throws {PreconditionFailedError} If somebody else has replaced one of `remove` meanwhile.
+   * @throws {FencedError} If another writer has taken over. @throws {UnavailableError} If the store does not answer.
+   */
+  async replace(
+    add: readonly LayerDescriptor[],
+    remove: readonly LayerDescriptor[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const { attached: { timeline }, store, clock } = this.parts;
+    const edit: ManifestEdit = (current) => replaceLayers(current, add, remove, clock.now());
+    if (this.#writer !== undefined) await this.#writer.commit(edit, signal);
+    else {
+      this.#manifest = await updateManifest(store, clock, timeline.name, (current) => {
+        this.#checkEpoch(current);
+        return edit(current);
+      }, signal);
+    }
+    timeline.replaceLayers(add, remove);
+  }
+
+  /**
+   * Takes over into this process what others have done to the layers: guests beside a writer, or other guests. A flush that
+   * is under way in this process is left alone.
+   */
+  refresh(): void {
+    const { timeline } = this.parts.attached;
+    const { layers } = this.manifest;
+    const object = manifestKey(timeline.name);
+    const named = new Set(layers.map((layer) => layer.name));
+    const remove = timeline.layers.layers().filter((layer) => !named.has(layer.name));
+    const add = layers.filter((layer) => timeline.layers.get(layer.name) === undefined)
+      .map((layer) => describeManifestLayer(layer, object))
+      .filter((layer) =>
+        layer.level > 0 || layer.kind === "image" || layer.lsnEnd <= timeline.remoteConsistentLsn + 1
+      );
+    if (add.length > 0 || remove.length > 0) timeline.replaceLayers(add, remove);
+  }
+
+  #checkEpoch(current: Manifest): void {
+    if (current.epoch === this.epoch) return;
+    throw new FencedError(
+      `Cannot commit to timeline "${current.timeline}": a writer has taken over with epoch ${current.epoch}`,
+      { hint: "What was made is left over, and will be collected. Run it again." },
+    );
+  }
+}
+
+/** The manifest's change; nothing, if it was made already. */
+function replaceLayers(
+  current: Manifest,
+  add: readonly LayerDescriptor[],
+  remove: readonly LayerDescriptor[],
+  atMs: number,
+): ManifestChange {
+  const named = new Set(current.layers.map((layer) => layer.name));
+  if (add.length > 0 && add.every((layer) => named.has(layer.name))) return {};
+  const gone = remove.find((layer) => !named.has(layer.name));
+  if (gone !== undefined) {
+    throw new PreconditionFailedError(
+      `Cannot replace layer ${gone.name}: the manifest of timeline "${current.timeline}" no longer names it`,
+    );
+  }
+  const removing = new Set(remove.map((layer) => layer.name));
+  return {
+    layers: [...current.layers.filter((layer) => !removing.has(layer.name)), ...add.map(manifestLayer)],
+    removed: [...current.removed, ...remove.map(({ name, size }) => ({ name, size, atMs }))],
+  };
+}
