@@ -11,6 +11,7 @@ import { type BlockCodec, BlockCodecs } from "./bytes/block_codec.ts";
 import { UnavailableError } from "./errors.ts";
 import type { LayerSummary } from "./layer/layer_writer.ts";
 import type { MemorySnapshot } from "./layer/memory_snapshot.ts";
+import type { FaultPoints } from "./ports/fault_points.ts";
 import type { LayerEncoder } from "./ports/layer_encoder.ts";
 import type { Manifest } from "./timeline/manifest.ts";
 import { ManifestWriter, readManifest, type StoredManifest } from "./timeline/manifest_store.ts";
@@ -49,6 +50,8 @@ export interface WriterOptions extends EngineOptions {
    * Default: none, layers are encoded on this thread.
    */
   encoder?: LayerEncoder<MemorySnapshot, LayerSummary>;
+  /** Told of the places where a test may break in. */
+  faults?: FaultPoints;
   /** Judges redo by the page images in WAL, all or a sample. Default: not. */
   verify?: VerifyOptions;
 }
@@ -185,11 +188,16 @@ export async function takeOver(
   options: WriterOptions & { signal?: AbortSignal },
   stored: StoredManifest,
 ): Promise<ManifestWriter> {
-  const { store, clock, local, events, signal, blockCodecs = BlockCodecs.NONE } = options;
-  const adopt = local &&
-    ((manifest: Manifest) =>
-      adoptLocalLayers({ local, store, manifest, codecs: blockCodecs, events, signal }));
-  return await ManifestWriter.claim(store, clock, stored, signal, adopt);
+  const { store, clock, local, events, faults, signal, blockCodecs = BlockCodecs.NONE } = options;
+  const change = async (manifest: Manifest) => {
+    const adopted = local &&
+      await adoptLocalLayers({ local, store, manifest, codecs: blockCodecs, events, faults, signal });
+    if (faults !== undefined) await faults("claim-before-commit");
+    return adopted ?? {};
+  };
+  const claimed = await ManifestWriter.claim(store, clock, stored, signal, change);
+  if (faults !== undefined) await faults("claim-after-commit");
+  return claimed;
 }
 
 /** Opens a timeline that this process may write, and starts a follower on it. */
@@ -200,7 +208,8 @@ export async function startWriting(
     parts: { timeline: Timeline; flusher: Flusher },
   ) => Pick<FollowerOptions, "openSource" | "until" | "endOfWal">,
 ): Promise<Omit<Following, "connection">> {
-  const { store, clock, events, local, codec, encoder, flushIntervalMs, checkpointDistance } = options;
+  const { store, clock, events, faults, local, codec, encoder } = options;
+  const { flushIntervalMs, checkpointDistance } = options;
   const attached = await openTimeline(manifest.manifest, { ...options, arena: encoder?.arena });
   const { timeline, reader, files } = attached;
   const state = await loadWriterState(attached, options.signal);
@@ -215,6 +224,7 @@ export async function startWriting(
     encoder,
     flushIntervalMs,
     events,
+    faults,
     onResident,
   });
   const verifier = options.verify && new WalVerifier(reader, options.imageCodecs ?? {}, options.verify);
@@ -224,6 +234,7 @@ export async function startWriting(
     flusher,
     clock,
     events,
+    faults,
     checkpointDistance,
     readDatabase: (spc, db, lsn, signal) => databaseContent(reader, spc, db, lsn, signal),
     inspect: verifier && ((signal) => verifier.stage(signal)),

@@ -15,6 +15,7 @@ import { parseLayerName } from "../layer/layer_name.ts";
 import { openLayer } from "../layer/layer_reader.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import type { EventSink } from "../ports/events.ts";
+import type { FaultPoints } from "../ports/fault_points.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import { manifestLayer } from "../timeline/manifest.ts";
@@ -30,19 +31,22 @@ export interface AdoptOptions {
   manifest: Manifest;
   codecs: BlockCodecs;
   events?: EventSink;
+  faults?: FaultPoints;
   signal?: AbortSignal;
 }
 
 /** Uploads what continues the manifest; resolves with what the claim must say when all of it is durable in the store. */
 export async function adoptLocalLayers(options: AdoptOptions): Promise<ManifestChange> {
-  const { manifest, store, local, events, signal } = options;
+  const { manifest, store, local, events, faults, signal } = options;
   let { layers, diskConsistentLsn } = manifest;
   for (;;) {
     const next = await findNext(options, diskConsistentLsn);
     if (next === undefined) return { layers, diskConsistentLsn };
+    if (faults !== undefined) await faults("layer-before-upload");
     await store.put(layerKey(manifest.timeline, next.name), localBody(local, next.name, next.size), {
       signal,
     });
+    if (faults !== undefined) await faults("layer-after-upload");
     layers = [...layers, manifestLayer(next)];
     diskConsistentLsn = next.lsnEnd - 1 as Lsn;
     events?.({

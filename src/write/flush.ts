@@ -17,6 +17,7 @@ import type { MemoryLayer } from "../layer/memory_layer.ts";
 import type { MemorySnapshot } from "../layer/memory_snapshot.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
+import type { FaultPoints } from "../ports/fault_points.ts";
 import type { LayerEncoder } from "../ports/layer_encoder.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
@@ -41,6 +42,7 @@ export interface FlusherOptions {
   /** A memory layer with anything in it is flushed at this age, milliseconds. Default 10 minutes. */
   flushIntervalMs?: number;
   events?: EventSink;
+  faults?: FaultPoints;
   /** Told when a layer has become resident (its local copy stays). */
   onResident?(descriptor: LayerDescriptor): void;
   signal?: AbortSignal;
@@ -189,12 +191,13 @@ export class Flusher {
   }
 
   async #flushOldest(memory: MemoryLayer): Promise<void> {
-    const { timeline, clock, events } = this.#options;
+    const { timeline, clock, events, faults } = this.#options;
     const startedMs = clock.monotonicMs();
     const backoff = new Backoff(clock, { initialMs: 100, factor: 1.5, maxMs: 15_000 });
     let descriptor: LayerDescriptor | undefined;
     for (;;) {
       try {
+        if (faults !== undefined) await faults("flush-before-layer");
         // Once it is stored, only its commit is tried again.
         if (memory.entryCount > 0) descriptor ??= await this.#writeLayer(memory);
         await this.#commit(memory, descriptor);
@@ -227,7 +230,7 @@ export class Flusher {
 
   /** The layer's file, local first where there is a disk, then in the store. Durable there when it resolves. */
   async #writeLayer(memory: MemoryLayer): Promise<LayerDescriptor> {
-    const { timeline, store, local, manifest } = this.#options;
+    const { timeline, store, local, manifest, faults } = this.#options;
     const descriptor = await storeLayer({
       timeline: timeline.name,
       identity: memoryLayerIdentity(memory, timeline.spaces, manifest.manifest.epoch, this.#uniqueOf(memory)),
@@ -236,6 +239,7 @@ export class Flusher {
       local,
       // A layer that ends inside a record is not history up to its end: only the store's manifest says how far it goes.
       onLocal: () => memory.endLsn === memory.lastLsn && timeline.noteOnDisk(memory.endLsn),
+      faults,
       signal: this.#stopped.signal,
     });
     if (local !== undefined) this.#options.onResident?.(descriptor);
@@ -265,7 +269,8 @@ export class Flusher {
   readonly #uniques = new WeakMap<MemoryLayer, number>();
 
   async #commit(memory: MemoryLayer, descriptor: LayerDescriptor | undefined): Promise<void> {
-    const { manifest } = this.#options;
+    const { manifest, faults } = this.#options;
+    if (faults !== undefined) await faults("flush-before-commit");
     const added = descriptor === undefined ? [] : [manifestLayer(descriptor)];
     await manifest.commit(
       // A commit whose answer was lost may have named it already.
@@ -276,5 +281,6 @@ export class Flusher {
       }),
       this.#stopped.signal,
     );
+    if (faults !== undefined) await faults("flush-after-commit");
   }
 }

@@ -11,6 +11,7 @@ import { FencedError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
+import type { FaultPoints } from "../ports/fault_points.ts";
 import type { ClusterState } from "../postgres/effects/cluster_state.ts";
 import type { EndOfWal } from "../postgres/wal/assembler.ts";
 import type { RecordBatch } from "../postgres/wal/record_batch.ts";
@@ -38,6 +39,7 @@ export interface FollowerOptions {
   until?: Lsn;
   clock: Clock;
   events?: EventSink;
+  faults?: FaultPoints;
 }
 
 /** See the module's description. */
@@ -105,6 +107,7 @@ export class Follower {
         onIngest: (counters) => this.#counters = counters,
         clock: this.#options.clock,
         events,
+        faults: this.#options.faults,
         signal: this.#abort.signal,
       });
       events?.({

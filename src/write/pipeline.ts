@@ -19,6 +19,7 @@ import { profileOfMajor } from "../postgres/versions/all.ts";
 import type { Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
+import type { FaultPoints } from "../ports/fault_points.ts";
 import type { Timeline } from "../timeline/timeline.ts";
 import { decodeWal } from "./decode.ts";
 import type { Flusher } from "./flush.ts";
@@ -47,6 +48,7 @@ export interface PipelineOptions {
   /** For pauses while the store does not answer reads that ingest needs. */
   clock?: Clock;
   events?: EventSink;
+  faults?: FaultPoints;
   signal?: AbortSignal;
 }
 
@@ -64,7 +66,13 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
   });
   const ingest = ingestWal({ timeline, state, readDatabase, clock: options.clock, events, signal });
   options.onIngest?.(ingest.counters);
-  const sink = timelineSink({ timeline, flusher, checkpointDistance, onProgress: options.onProgress });
+  const sink = timelineSink({
+    timeline,
+    flusher,
+    checkpointDistance,
+    onProgress: options.onProgress,
+    faults: options.faults,
+  });
   const decoded: ReadableStream<RecordBatch> = source.pipeThrough(decode);
   const batches = options.inspect === undefined ? decoded : decoded.pipeThrough(options.inspect);
   const modifications: ReadableStream<Modification> = batches.pipeThrough(ingest);

@@ -8,6 +8,7 @@
  * @module
  */
 import type { Modification } from "../layer/modification.ts";
+import type { FaultPoints } from "../ports/fault_points.ts";
 import type { Timeline } from "../timeline/timeline.ts";
 import type { Flusher } from "./flush.ts";
 
@@ -20,6 +21,7 @@ export interface SinkOptions {
   frozenLayersMax?: number;
   /** Told of the last record LSN after every modification. */
   onProgress?(): void;
+  faults?: FaultPoints;
 }
 
 /**
@@ -35,7 +37,7 @@ const SHARED_MEMORY_FACTORS = { open: 0.6, all: 1.3 };
 
 /** See the module's description. */
 export function timelineSink(options: SinkOptions): WritableStream<Modification> {
-  const { timeline, flusher, checkpointDistance, frozenLayersMax = 1 } = options;
+  const { timeline, flusher, checkpointDistance, frozenLayersMax = 1, faults } = options;
   const factors = timeline.arena === undefined ? MEMORY_FACTORS : SHARED_MEMORY_FACTORS;
   const memoryMax = checkpointDistance * factors.open;
   const totalMax = checkpointDistance * factors.all;
@@ -44,6 +46,7 @@ export function timelineSink(options: SinkOptions): WritableStream<Modification>
       flusher.throwIfFailed();
       timeline.append(modification);
       options.onProgress?.();
+      if (faults !== undefined) await faults("walreceiver-after-ingest");
       const { walBytes, memoryBytes } = timeline.openLayer;
       if (walBytes >= checkpointDistance || memoryBytes >= memoryMax) {
         while (timeline.frozen.length >= frozenLayersMax) await flusher.waitForRoom();

@@ -10,6 +10,7 @@
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { formatLayerName, type LayerName } from "../layer/layer_name.ts";
 import type { LayerSummary } from "../layer/layer_writer.ts";
+import type { FaultPoints } from "../ports/fault_points.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectBody, ObjectStore } from "../ports/object_store.ts";
 import { layerKey } from "../timeline/object_keys.ts";
@@ -32,16 +33,18 @@ export interface StoreLayerOptions {
   level?: number;
   /** Told when the local copy is durable, before the store has the object. */
   onLocal?(): void;
+  faults?: FaultPoints;
   signal?: AbortSignal;
 }
 
 /** See the module's description. */
 export async function storeLayer(options: StoreLayerOptions): Promise<LayerDescriptor> {
-  const { identity, local } = options;
+  const { identity, local, faults } = options;
   const name = formatLayerName(identity);
   const summary = local === undefined
     ? await putGenerated(name, options)
     : await putByLocalCopy(name, local, options);
+  if (faults !== undefined) await faults("layer-after-upload");
   return {
     name,
     kind: summary.kind,
@@ -59,7 +62,8 @@ export async function storeLayer(options: StoreLayerOptions): Promise<LayerDescr
 
 /** Straight to the store; the size is known only at the end. */
 async function putGenerated(name: string, options: StoreLayerOptions): Promise<LayerSummary> {
-  const { timeline, generate, store, signal } = options;
+  const { timeline, generate, store, faults, signal } = options;
+  if (faults !== undefined) await faults("layer-before-upload");
   let summary: LayerSummary | undefined;
   async function* body(): AsyncGenerator<Uint8Array> {
     const file = generate();
@@ -85,7 +89,7 @@ async function putByLocalCopy(
   local: LocalLayers,
   options: StoreLayerOptions,
 ): Promise<LayerSummary> {
-  const { timeline, generate, store, signal } = options;
+  const { timeline, generate, store, faults, signal } = options;
   const writer = await local.create(name);
   const file = generate();
   let summary: LayerSummary;
@@ -107,6 +111,10 @@ async function putByLocalCopy(
     await file.return?.();
   }
   options.onLocal?.();
+  if (faults !== undefined) {
+    await faults("layer-after-local");
+    await faults("layer-before-upload");
+  }
   await store.put(layerKey(timeline, name), localBody(local, name, summary.size), { signal });
   return summary;
 }

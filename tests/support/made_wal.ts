@@ -12,6 +12,7 @@ import {
   BKPBLOCK_HAS_DATA,
   BKPBLOCK_HAS_IMAGE,
   BKPBLOCK_WILL_INIT,
+  BKPIMAGE_HAS_HOLE,
   SizeOfXLogRecord,
 } from "../../src/postgres/wal/record.ts";
 import type { RecordBatch } from "../../src/postgres/wal/record_batch.ts";
@@ -32,12 +33,15 @@ export interface MadeBlock {
   spc?: number;
   db?: number;
   fork?: number;
-  /** Bytes that redo puts at offset 100 of the page. */
+  /** Bytes that redo puts at offset 100 of the page, or at `at`. */
   put?: number[];
+  at?: number;
   /** The record makes the page from nothing. */
   init?: boolean;
   /** The page after the record. */
   image?: Uint8Array;
+  /** Where the image's zeros begin that the record leaves out; they end with the page. */
+  holeAt?: number;
 }
 
 /** A record with block references and main data. */
@@ -51,14 +55,19 @@ export function recordOf(
   const payload: number[] = [];
   const { apply } = profileOfMajor(TEST_MAJOR).bkpImage;
   for (const [id, made] of blocks.entries()) {
-    const { block, rel = 16384, spc = SPC, db = DB, fork = 0, put, init, image } = made;
-    const data = put === undefined ? [] : [...u16(100), ...u16(put.length), ...put];
+    const { block, rel = 16384, spc = SPC, db = DB, fork = 0, put, at = 100, init, image, holeAt } = made;
+    const data = put === undefined ? [] : [...u16(at), ...u16(put.length), ...put];
     const flags = fork | (data.length > 0 ? BKPBLOCK_HAS_DATA : 0) | (init ? BKPBLOCK_WILL_INIT : 0) |
       (image === undefined ? 0 : BKPBLOCK_HAS_IMAGE);
     headers.push(id, flags, ...u16(data.length));
     if (image !== undefined) {
-      headers.push(...u16(PAGE_BYTES), ...u16(0), apply);
-      payload.push(...image);
+      const length = holeAt ?? PAGE_BYTES;
+      headers.push(
+        ...u16(length),
+        ...u16(holeAt ?? 0),
+        holeAt === undefined ? apply : apply | BKPIMAGE_HAS_HOLE,
+      );
+      payload.push(...image.subarray(0, length));
     }
     headers.push(...u32(spc), ...u32(db), ...u32(rel), ...u32(block));
     payload.push(...data);

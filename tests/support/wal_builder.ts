@@ -73,6 +73,11 @@ export class WalBuilder {
     return this.#append(bytes);
   }
 
+  /** A record made elsewhere; its `xl_prev` and `xl_crc` are written here. */
+  add(bytes: Uint8Array): BuiltRecord {
+    return this.#append(bytes);
+  }
+
   /** A record behind which exactly `room` bytes of a page are left, a multiple of 8. None if that is so already. */
   fillPage(room: number): void {
     let size = this.roomOnPage - room;
