@@ -16,7 +16,10 @@
  * *Byte for byte*: after PostgreSQL's own masks (postgres/page/masks.ts), which take out hint bits, free space, pd_lsn and
  * pd_checksum. *By its position*: PostgreSQL copies the image before it stamps the record's LSN on the page, so that
  * pd_lsn inside the image is the end of the record that changed the page last. The page that redo has must carry the same:
- * it proves that no record of the page was lost or applied to another, not that the content is right.
+ * it proves that no record of the page was lost or applied to another, not that the content is right. A page that was
+ * built anew in memory (the halves of a GIN split, a freed overflow page of a hash index) or written by a GiST build
+ * before it was logged has no such mark, but 0 or 1; then there is nothing to compare by. And when two sessions set hint
+ * bits of a page at once, `MarkBufferDirtyHint` may log an image and not stamp its LSN: then the mark is that before it.
  *
  * *Needs nothing but what is in WAL*: with an image that applies, PostgreSQL leaves the block's own data out of the record
  * (`XLogRecordAssemble`), unless it was registered with REGBUF_KEEP_DATA. So redo has what it needs if the data is there,
@@ -31,7 +34,7 @@
  */
 import type { Lsn } from "../lsn.ts";
 import { managerOfPage, maskPage } from "../postgres/page/masks.ts";
-import { Page } from "../postgres/page/page.ts";
+import { BLCKSZ, Page } from "../postgres/page/page.ts";
 import { finishGistSplit, gistImageNeedsRedo } from "../postgres/redo/gist/gist.ts";
 import type { RedoContext, RedoFunction, RedoTarget } from "../postgres/redo/registry.ts";
 import { isHintImage, XLOG_FPI } from "../postgres/redo/xlog.ts";
@@ -51,6 +54,14 @@ import {
 
 /** How an image is compared. */
 export type ImageTest = "after" | "before" | "redo" | "position";
+
+/** What comparing an image has come to. */
+export type Judgement = "equal" | "incomparable" | PageDifference;
+
+/** `GistBuildLSN`, access/gist.h: pd_lsn of pages that an index build has written. 0 is that of a page made in memory. */
+const GistBuildLSN = 1;
+/** Of pd_lsn, which a page begins with. */
+export const SIZE_OF_LSN = 8;
 
 /** Where two pages differ. */
 export interface PageDifference {
@@ -91,11 +102,11 @@ export class ImageJudge {
    * Compares the image of a block reference.
    *
    * @param page What redo has: for the test `after` the page as of the record's end, else as of just below it. Not changed.
-   * @returns The first difference, or undefined if there is none.
+   * @returns The first difference, if there is one.
    * @throws {CorruptionError} If the image is damaged, or redo finds that record and page do not fit.
    * @throws {UnsupportedError} If there is no redo for the record.
    */
-  judge(record: DecodedRecord, index: number, test: ImageTest, page: Page): PageDifference | undefined {
+  judge(record: DecodedRecord, index: number, test: ImageTest, page: Page): Judgement {
     const expected = this.#expected;
     restoreImageBytes(
       record.bytes,
@@ -112,7 +123,7 @@ export class ImageJudge {
     const block = record.blockNumber[index];
     if (test === "after") return comparePages(page, expected, record.rmid, fork, block);
     const position = comparePositions(page, expected);
-    if (position !== undefined || test === "position") return position;
+    if (test === "position" || (position !== "equal" && position !== "incomparable")) return position;
     if (test === "before") return comparePages(page, expected, managerOfPage(page, block), fork, block);
     this.#work.u8.set(page.u8);
     this.#target.blockIndex = index;
@@ -147,7 +158,7 @@ export function comparePages(
   rmid: number,
   fork: number,
   block: number,
-): PageDifference | undefined {
+): Judgement {
   masked.u32.set(page.u32);
   maskedExpected.u32.set(expected.u32);
   maskPage(maskedExpected, rmid, fork, block);
@@ -155,10 +166,10 @@ export function comparePages(
   return firstDifference(masked, maskedExpected, page, expected);
 }
 
-/** Compares pd_lsn alone. */
-export function comparePositions(page: Page, expected: Page): PageDifference | undefined {
-  if (page.u32[0] === expected.u32[0] && page.u32[1] === expected.u32[1]) return undefined;
-  return firstDifference(page, expected, page, expected);
+/** Compares pd_lsn alone, if the image has one. */
+export function comparePositions(page: Page, expected: Page): Judgement {
+  if (expected.lsn <= GistBuildLSN) return "incomparable";
+  return firstDifference(page, expected, page, expected, SIZE_OF_LSN);
 }
 
 function firstDifference(
@@ -166,11 +177,13 @@ function firstDifference(
   right: Page,
   page: Page,
   expected: Page,
-): PageDifference | undefined {
+  length = BLCKSZ,
+): Judgement {
   const [a, b] = [left.u32, right.u32];
+  const words = length >> 2;
   let word = 0;
-  while (word < a.length && a[word] === b[word]) word++;
-  if (word === a.length) return undefined;
+  while (word < words && a[word] === b[word]) word++;
+  if (word === words) return "equal";
   let offset = word * 4;
   while (left.u8[offset] === right.u8[offset]) offset++;
   return {

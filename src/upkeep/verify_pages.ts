@@ -9,7 +9,15 @@
  * @module
  */
 import type { Lsn } from "../lsn.ts";
-import { FAMILY_RELATION, type KeySpace, sizeFamily, VALUE_DROPPED, VALUE_KIND_MASK } from "../layer/key.ts";
+import {
+  FAMILY_RELATION,
+  type KeySpace,
+  sizeFamily,
+  VALUE_DROPPED,
+  VALUE_FULL_PAGE_IMAGE,
+  VALUE_IMAGE_OF_HINT,
+  VALUE_KIND_MASK,
+} from "../layer/key.ts";
 import { NO_SPACE } from "../layer/space_table.ts";
 import { ValueChain } from "../layer/value_chain.ts";
 import { Page } from "../postgres/page/page.ts";
@@ -30,6 +38,9 @@ interface KnownSize {
   lsn: Lsn;
   blocks: number | undefined;
 }
+
+const HINT_IMAGE = VALUE_FULL_PAGE_IMAGE | VALUE_IMAGE_OF_HINT;
+const HINT_IMAGE_MASK = VALUE_KIND_MASK | VALUE_IMAGE_OF_HINT;
 
 /** Forks whose size is remembered. */
 const SIZES_KEPT = 10_000;
@@ -80,6 +91,29 @@ export class PageSource {
     this.#replayer.advance(chain, space, block, known.page, known.lsn);
     this.#keep(key, { lsn, page: known.page });
     return known.page;
+  }
+
+  /**
+   * Whether a page that redo has stamped with `stamped` may carry the older `lsn` at PostgreSQL: everything since was
+   * images logged for hint bits, which the primary need not have stamped.
+   */
+  async isUnstampedHint(
+    space: KeySpace,
+    block: number,
+    stamped: Lsn,
+    lsn: Lsn,
+    signal?: AbortSignal,
+  ): Promise<boolean> {
+    const page = new Page();
+    for (let at = stamped; at > lsn; at = page.lsn) {
+      const newest = await this.#collect(space, block, at, signal);
+      const isHint = newest.lsns[0] === at && (newest.flags[0] & HINT_IMAGE_MASK) === HINT_IMAGE;
+      if (!isHint) return false;
+      const before = at - 1 as Lsn;
+      this.#replayer.replay(await this.#collect(space, block, before, signal), space, block, page);
+      if (page.lsn === lsn) return true;
+    }
+    return false;
   }
 
   /** From here on the page is this one, whatever redo makes of it: a mistake is to be found once, not again and again. */

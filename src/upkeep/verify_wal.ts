@@ -15,6 +15,7 @@ import { CorruptionError, LsnCollectedError, UnavailableError, UnsupportedError 
 import { FAMILY_RELATION } from "../layer/key.ts";
 import type { Lsn } from "../lsn.ts";
 import { FSM_FORKNUM } from "../postgres/page/masks.ts";
+import { Page } from "../postgres/page/page.ts";
 import { type RedoFunction, redoRecord } from "../postgres/redo/registry.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
 import type { ImageCodecs } from "../postgres/wal/block_image.ts";
@@ -23,7 +24,15 @@ import { DecodedRecord } from "../postgres/wal/record.ts";
 import type { RecordBatch } from "../postgres/wal/record_batch.ts";
 import type { TimelineReader } from "../read/get_page.ts";
 import { hintBitsLogged } from "../timeline/facts.ts";
-import { ImageJudge, type ImageTest, imageTest, isJudgeable, type PageDifference } from "./verify_images.ts";
+import {
+  ImageJudge,
+  type ImageTest,
+  imageTest,
+  isJudgeable,
+  type Judgement,
+  type PageDifference,
+  SIZE_OF_LSN,
+} from "./verify_images.ts";
 import { PageSource } from "./verify_pages.ts";
 import { type VerifyCounts, type VerifyDifference, VerifyReport } from "./verify_report.ts";
 
@@ -160,11 +169,20 @@ export class WalVerifier {
       const page = await this.#pages.at(space, block, lsn, signal);
       if (test !== "after" && !isJudgeable(page, endLsn)) return;
       if (page === undefined) throw new CorruptionError("The block does not exist", { lsn });
+      let judgement = this.#judge.judge(record, index, test, page);
+      if (isPosition(judgement, test)) {
+        const marked = Page.from(judgement.expectedPage).lsn;
+        if (await this.#pages.isUnstampedHint(space, block, page.lsn, marked, signal)) {
+          const unstamped = Page.from(page.u8);
+          unstamped.setLsn(marked);
+          judgement = this.#judge.judge(record, index, test, unstamped);
+        }
+      }
+      if (judgement === "incomparable") return;
       if (test === "position") counts.positions++;
       else counts.pages++;
-      const difference = this.#judge.judge(record, index, test, page);
-      if (difference === undefined) return;
-      this.#add(record, index, type, describeDifference(difference, test), difference);
+      if (judgement === "equal") return;
+      this.#add(record, index, type, describeDifference(judgement, test), judgement);
       if (test === "after") {
         this.#pages.correct(space, block, endLsn, this.#judge.pageAfter(record, index));
       }
@@ -202,11 +220,16 @@ export class WalVerifier {
   }
 }
 
+/** Whether it is pd_lsn that differs: of pages compared byte by byte it is masked. */
+function isPosition(judgement: Judgement, test: ImageTest): judgement is PageDifference {
+  return typeof judgement === "object" && test !== "after" && judgement.offset < SIZE_OF_LSN;
+}
+
 /** A difference in words. */
 export function describeDifference(difference: PageDifference, test: ImageTest): string {
   const { offset, got, expected } = difference;
-  const what = offset < 8 && test !== "after"
-    ? "pd_lsn: a record of the page is missing, or one too many"
+  const what = isPosition(difference, test)
+    ? "a record of the page is lost, or is another page's: pd_lsn"
     : "the page";
   return `${what} differs first at offset ${offset}: redo has ${hex(got)}, PostgreSQL ${hex(expected)}`;
 }
