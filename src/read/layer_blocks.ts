@@ -55,7 +55,8 @@ export class LayerBlocks {
   readonly #runFlights = new SingleFlight<string, Run>();
   /** Of each index in use: the block behind the last run, and how many blocks that run had. */
   readonly #sequences = new WeakMap<LayerIndex, { next: number; count: number }>();
-  readonly #runBytes: number;
+  /** Bytes to read ahead: a small cache would not hold more. */
+  readonly #aheadBytes: number;
   #indexShare = FIRST_INDEX_SHARE;
 
   constructor(options: LayerBlocksOptions) {
@@ -64,7 +65,7 @@ export class LayerBlocks {
     this.#codecs = codecs;
     this.#indexes = new ByteLru(cacheBytes / 4);
     this.#blocks = new ByteLru(cacheBytes - cacheBytes / 4);
-    this.#runBytes = Math.min(RUN_BYTES_MAX, cacheBytes / 8);
+    this.#aheadBytes = Math.min(RUN_BYTES_MAX, cacheBytes / 8);
   }
 
   get cachedBytes(): number {
@@ -113,7 +114,8 @@ export class LayerBlocks {
     if (this.#blockFlights.has(key)) {
       return await this.#board(layer, index, blockIndex, blockIndex, blockIndex + 1, access, signal);
     }
-    const end = this.#runEnd(layer, index, blockIndex, this.#readAhead(index, blockIndex));
+    const count = this.#readAhead(index, blockIndex);
+    const end = this.#runEnd(layer, index, blockIndex, count, this.#aheadBytes);
     this.#sequences.set(index, { next: end, count: end - blockIndex });
     const wanted = this.#board(layer, index, blockIndex, blockIndex, end, access, signal);
     // Nobody waits for the others yet.
@@ -142,7 +144,7 @@ export class LayerBlocks {
         blockIndex++;
         continue;
       }
-      const runEnd = this.#runEnd(layer, index, blockIndex, end - blockIndex);
+      const runEnd = this.#runEnd(layer, index, blockIndex, end - blockIndex, RUN_BYTES_MAX);
       for (let each = blockIndex; each < runEnd; each++) {
         found.push(this.#board(layer, index, each, blockIndex, runEnd, access, signal));
       }
@@ -243,11 +245,17 @@ export class LayerBlocks {
   }
 
   /** Where a run from `first` on ends: at most `count` blocks, none at hand or on its way, not too long together. */
-  #runEnd(layer: LayerDescriptor, index: LayerIndex, first: number, count: number): number {
+  #runEnd(
+    layer: LayerDescriptor,
+    index: LayerIndex,
+    first: number,
+    count: number,
+    bytesMax: number,
+  ): number {
     const limit = Math.min(index.blockCount, first + count);
     const offset = index.blockOffset(first);
     let end = first + 1;
-    while (end < limit && index.blockOffset(end + 1) - offset <= this.#runBytes) {
+    while (end < limit && index.blockOffset(end + 1) - offset <= bytesMax) {
       const key = blockKey(layer, end);
       if (this.#blocks.has(key) || this.#blockFlights.has(key)) break;
       end++;
