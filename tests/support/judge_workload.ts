@@ -12,6 +12,8 @@ export interface JudgeWorkloadOptions {
   major: PostgresMajor;
   /** What the server is to do. It may restart the server, not more. */
   run: (cluster: Cluster) => Promise<void>;
+  /** Changes the data directory before anything is replayed on it. */
+  prepare?: (cluster: Cluster) => Promise<void>;
   /** Data checksums. Default: true. */
   checksums?: boolean;
   settings?: Settings;
@@ -50,6 +52,7 @@ export async function judgeWorkload(options: JudgeWorkloadOptions): Promise<Verd
     settings: { ...JUDGE_SETTINGS, ...options.settings },
     start: false,
   });
+  await options.prepare?.(cluster);
   const baseDir = scratch.join("base");
   await runCommand("cp", ["-R", cluster.dataDir, baseDir]);
   await cluster.start();

@@ -10,7 +10,7 @@ import { replayMutations, type Sample } from "../postgres/redo/record_samples.ts
 import { SampleHarvest } from "../postgres/redo/sample_harvest.ts";
 import { assert, suite } from "../support/harness.ts";
 import { judgeWorkload } from "../support/judge_workload.ts";
-import { OPCODE_SETTINGS, runEveryOpcode } from "../support/opcode_workload.ts";
+import { OPCODE_SETTINGS, prepareEveryOpcode, runEveryOpcode } from "../support/opcode_workload.ts";
 import { OpcodeTable, UNREACHABLE } from "../support/opcodes.ts";
 import { POSTGRES_MAJORS, type PostgresMajor } from "../support/postgres.ts";
 import { seededRandom } from "../support/random.ts";
@@ -33,6 +33,7 @@ for (const major of POSTGRES_MAJORS) {
     const verdict = await judgeWorkload({
       major,
       settings: OPCODE_SETTINGS,
+      prepare: prepareEveryOpcode,
       run: runEveryOpcode,
       beforeRedo: harvest.beforeRedo,
       onRecord: harvest.onRecord,
