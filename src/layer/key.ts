@@ -26,6 +26,7 @@
  * | CONTROL_FILE 0x09 | 0 | 0 | 0 | 0 | 0 | pg_control as backed up |
  * | ORIGIN 0x0a | origin id | 0 | 0 | 0 | 0 | remote LSN, 8 bytes; or dropped |
  * | FILE 0x0b | hash of path, 96 bits in a, b, c | | | 0 | piece number | path and bytes |
+ * | TIME 0x0c | kind | upper part of number | 0 | 0 | lower part | ends of transactions, restore points: timeline/time_values.ts |
  *
  * @module
  */
@@ -42,6 +43,7 @@ export const FAMILY_CLUSTER_STATE = 0x08;
 export const FAMILY_CONTROL_FILE = 0x09;
 export const FAMILY_ORIGIN = 0x0a;
 export const FAMILY_FILE = 0x0b;
+export const FAMILY_TIME = 0x0c;
 
 /** Bytes of an encoded key. */
 export const KEY_SIZE = 18;

@@ -27,6 +27,7 @@ const FAMILIES = [
   "control_file",
   "origin",
   "file",
+  "time",
 ];
 const VALUE_KINDS = ["raw", "record", "full_page_image", "dropped"];
 const KNOWN_FLAGS = VALUE_KIND_MASK | VALUE_FROM_ZERO | VALUE_ZERO_PAGE | VALUE_COMPRESSION_MASK |

@@ -25,6 +25,7 @@ import { Timeline } from "../timeline/timeline.ts";
 import { LayerFetcher } from "./fetch.ts";
 import { TimelineReader } from "./get_page.ts";
 import { LayerFiles } from "./layer_files.ts";
+import { loadTimes } from "./time.ts";
 import type { LayerRangesOptions } from "./layer_ranges.ts";
 import type { ResidencyOptions } from "./residency.ts";
 
@@ -146,6 +147,7 @@ export async function loadWriterState(
     throw new NotFoundError(`Cannot resume timeline "${timeline.name}": it has no cluster state`);
   }
   const state = decodeClusterState(bytes);
+  await loadTimes(timeline, reader, state.time, signal);
   for (const { space, bytes } of await reader.listValues(FAMILY_ORIGIN, lsn, options)) {
     state.origins.set(space.a, new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   }

@@ -21,13 +21,18 @@ import type { Modification } from "../layer/modification.ts";
 import { SpaceTable } from "../layer/space_table.ts";
 import type { ClusterFacts } from "./facts.ts";
 import { SizeTable } from "./sizes.ts";
+import { TimeTable } from "./time_table.ts";
 import { LsnGate } from "./wait.ts";
 
 /** What a read works on: memory layers newest first, and the layer files below them. */
 export interface TimelineView {
   readonly memory: readonly MemoryLayer[];
   readonly layers: LayerMap;
-  /** Reads are possible in `[consistentLsn, lastRecordLsn]`. */
+  /** Reads are possible in `[floorLsn, lastRecordLsn]`, and at what is held below. */
+  readonly floorLsn: Lsn;
+  /** LSNs of pins and branches below the floor. */
+  readonly heldLsns: ReadonlySet<Lsn>;
+  /** The end of the base backup. */
   readonly consistentLsn: Lsn;
   readonly lastRecordLsn: Lsn;
 }
@@ -41,6 +46,10 @@ export interface TimelineStart {
   readonly consistentLsn: Lsn;
   readonly diskConsistentLsn: Lsn;
   readonly layers: LayerMap;
+  /** History below is collected. Default: `consistentLsn`. */
+  readonly cutoffLsn?: Lsn;
+  /** LSNs of pins and branches: they can be read even below the cut-off. */
+  readonly heldLsns?: Iterable<Lsn>;
   /** Where memory layers' memory comes from. Default: buffers of their own. */
   readonly arena?: ByteArena;
 }
@@ -56,8 +65,12 @@ export class Timeline {
   readonly spaces: SpaceTable = new SpaceTable();
   /** Current sizes; complete only for a writer. */
   readonly sizes: SizeTable = new SizeTable();
+  /** When transactions ended, as far as the next entry depends on it; complete only for a writer. */
+  readonly times: TimeTable = new TimeTable();
   /** The end of the base backup: reads are right from here on. */
   consistentLsn: Lsn;
+  #cutoffLsn: Lsn;
+  #heldLsns: ReadonlySet<Lsn>;
 
   readonly #lastRecord: LsnGate;
   readonly #remoteConsistent: LsnGate;
@@ -74,6 +87,8 @@ export class Timeline {
     this.facts = start.facts;
     this.startLsn = start.startLsn;
     this.consistentLsn = start.consistentLsn;
+    this.#cutoffLsn = start.cutoffLsn ?? start.consistentLsn;
+    this.#heldLsns = new Set(start.heldLsns);
     this.arena = start.arena;
     this.#layers = start.layers;
     this.#lastRecord = new LsnGate(start.diskConsistentLsn);
@@ -84,6 +99,14 @@ export class Timeline {
 
   get lastRecordLsn(): Lsn {
     return this.#lastRecord.reached;
+  }
+  /** History below is collected, but for what pins and branches hold. */
+  get cutoffLsn(): Lsn {
+    return this.#cutoffLsn;
+  }
+  /** Reads are possible from here on: the base backup's end, or the cut-off. */
+  get floorLsn(): Lsn {
+    return Math.max(this.consistentLsn, this.#cutoffLsn) as Lsn;
   }
   /** PostgreSQL's timeline that the last record is on. */
   get tli(): number {
@@ -122,6 +145,8 @@ export class Timeline {
     return {
       memory: [this.#open, ...this.#frozen.toReversed()],
       layers: this.#layers,
+      floorLsn: this.floorLsn,
+      heldLsns: this.#heldLsns,
       consistentLsn: this.consistentLsn,
       lastRecordLsn: this.lastRecordLsn,
     };

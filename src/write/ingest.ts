@@ -74,7 +74,7 @@ export class WalIngest {
   constructor(options: IngestOptions) {
     this.#options = options;
     this.#record = new DecodedRecord(profileOfMajor(options.timeline.facts.major));
-    this.#effects = new IngestEffects(options.timeline);
+    this.#effects = new IngestEffects(options.timeline, options.state.nextXid);
   }
 
   /** Turns a batch into modifications; almost always one. */
@@ -85,6 +85,7 @@ export class WalIngest {
       const builder = new ModificationBuilder(batch.bytes, Math.ceil((batch.count - first) * 1.5));
       this.#effects.begin(builder);
       index = this.#ingestRecords(batch, index, builder);
+      this.#effects.endBatch();
       const last = index - 1;
       const copies = this.#effects.takeCopies();
       const endLsn = batch.endLsns[last] as Lsn;

@@ -69,6 +69,8 @@ export class IngestEffects implements EffectSink {
   #record!: DecodedRecord;
   #lsn: Lsn = INVALID_LSN;
   #previousLsn: Lsn;
+  /** The next transaction id after the last record. */
+  #nextXid: number;
   /** First entry of the current record. */
   #firstEntry = 0;
   /** Spaces whose size changed in the current record. */
@@ -79,8 +81,9 @@ export class IngestEffects implements EffectSink {
   /** End of a base backup whose start was named, as far as seen. */
   onBackupEnd?: (startLsn: Lsn, endLsn: Lsn) => void;
 
-  constructor(timeline: Timeline) {
+  constructor(timeline: Timeline, nextXid: number) {
     this.#timeline = timeline;
+    this.#nextXid = nextXid;
     this.#previousLsn = timeline.lastRecordLsn;
   }
 
@@ -90,6 +93,7 @@ export class IngestEffects implements EffectSink {
   }
 
   beginRecord(lsn: Lsn, record: DecodedRecord): void {
+    if (lsn >= this.#timeline.times.slotEnd) this.#openTimeSlot(lsn);
     this.#lsn = lsn;
     this.#record = record;
     this.#firstEntry = this.#builder.count;
@@ -113,6 +117,18 @@ export class IngestEffects implements EffectSink {
       state.markSaved();
     }
     this.#previousLsn = this.#lsn;
+    this.#nextXid = state.nextXid;
+  }
+
+  #openTimeSlot(lsn: Lsn): void {
+    this.endBatch();
+    this.#timeline.times.open(lsn, this.#nextXid);
+  }
+
+  /** Writes what is known only at a batch's end: when transactions ended. */
+  endBatch(): void {
+    const { times, spaces } = this.#timeline;
+    if (times.isChanged) times.write(this.#builder, spaces, this.#lsn);
   }
 
   /** Copies asked for since the last call. */
@@ -354,8 +370,13 @@ export class IngestEffects implements EffectSink {
     this.#put(FAMILY_ORIGIN, originId, 0, NO_BYTES, VALUE_DROPPED);
   }
 
-  transactionEnd(_committed: boolean, _timestampMicros: number): void {
-    // Commit times stay in the records of pg_xact's pages; nothing else is kept of them.
+  transactionEnd(committed: boolean, timestampMicros: number, xid: number): void {
+    this.#timeline.times.add(this.#lsn, this.#previousLsn, timestampMicros, xid, committed);
+  }
+
+  restorePoint(name: string, timestampMicros: number): void {
+    const { times, spaces } = this.#timeline;
+    times.writeRestorePoint(this.#builder, spaces, this.#lsn, name, timestampMicros);
   }
 
   backupEnd(startLsn: Lsn): void {

@@ -9,6 +9,7 @@
  * PARAMETER_CHANGE    MaxConnections, max_worker_processes, max_wal_senders, max_prepared_xacts,
  *                     max_locks_per_xact, wal_level, 4 each;
  *                     wal_log_hints 1, track_commit_timestamp 1            access/xlog_internal.h
+ * RESTORE_POINT       rp_time 8, rp_name 64, zero-terminated               access/xlog_internal.h
  * FPW_CHANGE          full_page_writes 1
  * END_OF_RECOVERY     end_time 8, ThisTimeLineID 4, PrevTimeLineID 4, wal_level 4 (17 and later)
  * RUNNING_XACTS       xcnt, subxcnt, subxid_overflow, nextXid, oldestRunningXid, latestCompletedXid, 4 each; xids
@@ -31,12 +32,17 @@ import type { DecodedRecord } from "../wal/record.ts";
 import type { ClusterState } from "./cluster_state.ts";
 import type { EffectSink } from "./effect_sink.ts";
 import { recordStartLsn } from "./record_start.ts";
+import { getTimestamp } from "./xact.ts";
+
+/** Bytes of a restore point's name. */
+const MAXFNAMELEN = 64;
 
 export const XLOG_CHECKPOINT_SHUTDOWN = 0x00;
 export const XLOG_CHECKPOINT_ONLINE = 0x10;
 export const XLOG_NEXTOID = 0x30;
 export const XLOG_BACKUP_END = 0x50;
 export const XLOG_PARAMETER_CHANGE = 0x60;
+export const XLOG_RESTORE_POINT = 0x70;
 export const XLOG_FPW_CHANGE = 0x80;
 export const XLOG_END_OF_RECOVERY = 0x90;
 
@@ -57,6 +63,8 @@ export function xlogEffects(record: DecodedRecord, state: ClusterState, sink: Ef
       return sink.backupEnd(lsnAt(record, checkedMain(record, 8)));
     case XLOG_PARAMETER_CHANGE:
       return parameterChange(record, state, sink);
+    case XLOG_RESTORE_POINT:
+      return restorePoint(record, sink);
     case XLOG_FPW_CHANGE:
       return state.setFullPageWrites(bytes[checkedMain(record, 1)] !== 0);
     case XLOG_END_OF_RECOVERY:
@@ -104,6 +112,14 @@ function parameterChange(record: DecodedRecord, state: ClusterState, sink: Effec
     state.activateCommitTs();
     sink.zeroSlruPage(SLRU_COMMIT_TS, slruPageOf(SLRU_COMMIT_TS, xidOfFullTransactionId(state.nextXid)));
   }
+}
+
+function restorePoint(record: DecodedRecord, sink: EffectSink): void {
+  const { bytes } = record;
+  const offset = checkedMain(record, 8 + MAXFNAMELEN);
+  let end = offset + 8;
+  while (end < offset + 8 + MAXFNAMELEN && bytes[end] !== 0) end++;
+  sink.restorePoint(new TextDecoder().decode(bytes.slice(offset + 8, end)), getTimestamp(bytes, offset));
 }
 
 function endOfRecovery(record: DecodedRecord, state: ClusterState): void {

@@ -85,8 +85,13 @@ export interface EffectSink {
   /**
    * A transaction committed (or aborted) at this time: microseconds since 2000-01-01 UTC, exact below 2^53 (285 years).
    * Feeds the index of times.
+   *
+   * @param xid Its id without epoch; of a prepared one its own, not that of the record.
    */
-  transactionEnd(committed: boolean, timestampMicros: number): void;
+  transactionEnd(committed: boolean, timestampMicros: number, xid: number): void;
+
+  /** `pg_create_restore_point` was called. */
+  restorePoint(name: string, timestampMicros: number): void;
 
   /** A backup that began at `startLsn` has ended: pages copied by it are consistent from this record on. */
   backupEnd(startLsn: Lsn): void;

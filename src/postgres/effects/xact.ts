@@ -74,7 +74,7 @@ function endOfTransaction(record: DecodedRecord, state: ClusterState, sink: Effe
   }
   if (xact.hasOrigin) originProgress(record.originId, xact.originLsn, state, sink);
   if (xact.prepared) sink.dropTwoPhase(fullTransactionIdBefore(state.nextXid, xact.xid));
-  sink.transactionEnd(xact.committed, getTimestamp(bytes, xact.timeOffset));
+  sink.transactionEnd(xact.committed, getTimestamp(bytes, xact.timeOffset), xact.xid);
 }
 
 /**
@@ -119,6 +119,6 @@ function originProgress(originId: number, remoteLsn: bigint, state: ClusterState
 }
 
 /** A TimestampTz as a number; exact for 285 years around 2000. */
-function getTimestamp(bytes: Uint8Array, offset: number): number {
+export function getTimestamp(bytes: Uint8Array, offset: number): number {
   return getI32(bytes, offset + 4) * 0x1_0000_0000 + getU32(bytes, offset);
 }

@@ -170,7 +170,6 @@ test("other records of the cluster as a whole", () => {
     const [rmid, info] of [
       [RM_XLOG_ID, 0x20],
       [RM_XLOG_ID, 0x40],
-      [RM_XLOG_ID, 0x70],
       [RM_STANDBY_ID, 0x00],
       [RM_LOGICALMSG_ID, 0x00],
       [RM_XACT_ID, 0x50],

@@ -392,6 +392,10 @@ export class Replica implements EffectSink {
     if (!(timestampMicros > 0 && timestampMicros < 3e15)) this.unknown.push(`time ${timestampMicros}`);
   }
 
+  restorePoint(name: string): void {
+    if (name === "") this.unknown.push("restore point without name");
+  }
+
   backupEnd(startLsn: Lsn): void {
     this.backupEnds.push(startLsn);
   }

@@ -29,7 +29,7 @@ test("a plain commit touches its pg_xact page and says its time", () => {
     pg18,
     state,
   );
-  assert.equal(calls, ["touchSlruPage 0 1", `transactionEnd true ${TIME}`]);
+  assert.equal(calls, ["touchSlruPage 0 1", `transactionEnd true ${TIME} 40000`]);
   assert.is(state.nextXid, 40_001);
 });
 
@@ -50,7 +50,7 @@ test("a commit with every part is read to its origin, in every major", () => {
       "dropRelation 1663 5 16384",
       "dropRelation 1664 0 16385",
       `setOrigin 7 ${0xffff_ffff_0000_0001n}`,
-      `transactionEnd true ${TIME}`,
+      `transactionEnd true ${TIME} 32766`,
     ], `PostgreSQL ${profile.major}`);
     assert.is(state.nextXid, 33_001);
     assert.is(state.newestCommitTsXid, 33_000);
@@ -72,7 +72,7 @@ test("a prepared transaction's commit is found behind its gid, and drops its sta
     "touchSlruPage 0 2",
     "setOrigin 3 9",
     "dropTwoPhase 70000",
-    `transactionEnd true ${TIME}`,
+    `transactionEnd true ${TIME} 70000`,
   ]);
 });
 
@@ -82,7 +82,7 @@ test("aborts touch pg_xact alone", () => {
   const main = new Bytes().u64(TIME).u32(2).u32(1, 101);
   assert.equal(effectsOf({ rmid: RM_XACT_ID, info: 0x20 | HAS_INFO, xid: 100, main }, pg15, state), [
     "touchSlruPage 0 0",
-    `transactionEnd false ${TIME}`,
+    `transactionEnd false ${TIME} 100`,
   ]);
 });
 
@@ -153,7 +153,7 @@ test("origins move forward only, unless forced, and 0xFFFF is none", () => {
     pg18,
     state,
   );
-  assert.equal(calls, ["touchSlruPage 0 0", `transactionEnd true ${TIME}`]);
+  assert.equal(calls, ["touchSlruPage 0 0", `transactionEnd true ${TIME} 100`]);
 });
 
 test("multixacts touch the offsets of themselves and the next, and their members' pages", () => {

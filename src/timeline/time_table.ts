@@ -1,0 +1,222 @@
+/**
+ * The index of times as its writer sees it: the open slot and stretch, and what was before them.
+ *
+ * Write path, inside ingest: once per record a comparison, once per end of a transaction some ten bytes; values are made
+ * once per batch. Part of the timeline's current state, loaded when a writer attaches. time_values.ts has the format.
+ *
+ * @module
+ */
+import { getU32, setU32, setU64 } from "../bytes/little_endian.ts";
+import { INVALID_LSN, type Lsn } from "../lsn.ts";
+import { FAMILY_TIME, type KeySpace, VALUE_RAW } from "../layer/key.ts";
+import type { ModificationBuilder } from "../layer/modification.ts";
+import type { SpaceTable } from "../layer/space_table.ts";
+import { setVarint, VARINT_LENGTH_MAX } from "../layer/varint.ts";
+import {
+  decodeSlot,
+  decodeStretch,
+  ENTRY_ABORTED,
+  ENTRY_TIME_BACK,
+  ENTRY_XID_BACK,
+  MICROS_LIMIT,
+  NO_TIME,
+  RESTORE_POINT_HEADER_BYTES,
+  setBefore,
+  setMicros,
+  SLOT_BYTES,
+  SLOT_HEADER_BYTES,
+  SLOTS_PER_STRETCH,
+  STRETCH_VALUE_BYTES,
+  TIME_RESTORE_POINT,
+  TIME_SLOT,
+  TIME_STRETCH,
+  timeSpace,
+} from "./time_values.ts";
+
+/** Most bytes of an entry. */
+const ENTRY_BYTES_MAX = 4 * VARINT_LENGTH_MAX;
+
+/** What a timeline holds of the index at its last record. */
+export interface StoredTimes {
+  /** The value of the stretch that it lies in. */
+  readonly stretch: Uint8Array | undefined;
+  /** The last of its slots that has a list. */
+  readonly slot: { readonly number: number; readonly bytes: Uint8Array } | undefined;
+  readonly restorePointLsn: Lsn;
+  /** The last checkpoint's time, microseconds since 2000. */
+  readonly checkPointMicros: number;
+}
+
+/** See the module's description. */
+export class TimeTable {
+  /** A record that ends here or beyond lies in another slot than the open one. */
+  slotEnd = 0;
+  #slot = -1;
+  #stretch = -1;
+  #maxMicros = NO_TIME;
+  #lastMicros = NO_TIME;
+  #lastLsn = INVALID_LSN;
+  #restorePointLsn = INVALID_LSN;
+  #firstLsn: Lsn | undefined;
+  readonly #stretchValue = new Uint8Array(STRETCH_VALUE_BYTES);
+  /** The open slot's value so far. */
+  #slotValue = new Uint8Array(1024);
+  #slotLength = SLOT_HEADER_BYTES;
+  /** What the next entry's numbers count from. */
+  #entryLsn = 0;
+  #entryMicros = 0;
+  #entryXid = 0;
+  #isSlotChanged = false;
+  #isStretchChanged = false;
+
+  /** Whether there is something that {@linkcode write} would write. */
+  get isChanged(): boolean {
+    return this.#isSlotChanged || this.#isStretchChanged;
+  }
+
+  /**
+   * Goes on where a timeline's last record ended.
+   *
+   * @throws {CorruptionError} If they are damaged.
+   */
+  load(lastRecordLsn: Lsn, stored: StoredTimes): void {
+    const { stretch: stretchBytes } = stored;
+    this.#restorePointLsn = stored.restorePointLsn;
+    if (stretchBytes === undefined) {
+      // The index begins here. What ended before had done so when the last checkpoint was made, or a little later.
+      this.#maxMicros = this.#lastMicros = stored.checkPointMicros;
+      this.#lastLsn = lastRecordLsn;
+      return;
+    }
+    const stretch = decodeStretch(stretchBytes);
+    this.#firstLsn = stretch.firstLsn;
+    this.#stretchValue.set(stretchBytes);
+    this.#slot = Math.floor(lastRecordLsn / SLOT_BYTES);
+    this.#stretch = Math.floor(this.#slot / SLOTS_PER_STRETCH);
+    this.slotEnd = (this.#slot + 1) * SLOT_BYTES;
+    const slot = stored.slot && decodeSlot(stored.slot.bytes, stored.slot.number);
+    ({ maxMicros: this.#maxMicros, lastMicros: this.#lastMicros, lastLsn: this.#lastLsn } = slot ?? stretch);
+    this.#countFrom(this.#slot);
+    for (const end of slot?.ends ?? []) this.#note(end.lsn, end.micros, end.xid);
+    if (stored.slot?.number !== this.#slot) return this.#beginSlot();
+    const { bytes } = stored.slot;
+    this.#reserve(bytes.length);
+    this.#slotValue.set(bytes);
+    this.#slotLength = bytes.length;
+  }
+
+  /** Opens the slot of a record that ends beyond the open one. What that had must have been written. */
+  open(recordEnd: Lsn, nextXid: number): void {
+    this.#slot = Math.floor(recordEnd / SLOT_BYTES);
+    this.slotEnd = (this.#slot + 1) * SLOT_BYTES;
+    const stretch = Math.floor(this.#slot / SLOTS_PER_STRETCH);
+    if (stretch !== this.#stretch) {
+      this.#stretch = stretch;
+      this.#firstLsn ??= recordEnd;
+      const value = this.#stretchValue.fill(0);
+      setBefore(value, this.#before());
+      setU64(value, 24, nextXid);
+      setU64(value, 32, this.#firstLsn);
+      this.#isStretchChanged = true;
+    }
+    this.#beginSlot();
+  }
+
+  /** Notes the end of a transaction. Its record must lie in the open slot. */
+  add(lsn: Lsn, previousLsn: Lsn, micros: number, xid: number, committed: boolean): void {
+    const time = Math.max(-MICROS_LIMIT, Math.min(micros, MICROS_LIMIT));
+    this.#reserve(this.#slotLength + ENTRY_BYTES_MAX);
+    const bytes = this.#slotValue;
+    const microsChange = time - this.#entryMicros;
+    const xidChange = xid - this.#entryXid;
+    const flags = (committed ? 0 : ENTRY_ABORTED) | (microsChange < 0 ? ENTRY_TIME_BACK : 0) |
+      (xidChange < 0 ? ENTRY_XID_BACK : 0);
+    let at = setVarint(bytes, this.#slotLength, (lsn - this.#entryLsn) / 8);
+    at = setVarint(bytes, at, lsn - previousLsn + flags);
+    at = setVarint(bytes, at, Math.abs(microsChange));
+    this.#slotLength = setVarint(bytes, at, Math.abs(xidChange));
+    this.#note(lsn, time, xid);
+    if (!this.#isSlotChanged) {
+      this.#isSlotChanged = true;
+      this.#markSlot(this.#slot % SLOTS_PER_STRETCH);
+    }
+  }
+
+  /** Adds what has changed to a modification, at the last record's end. */
+  write(builder: ModificationBuilder, spaces: SpaceTable, lsn: Lsn): void {
+    if (this.#isStretchChanged) {
+      put(builder, spaces, timeSpace(TIME_STRETCH, this.#stretch), lsn, this.#stretchValue);
+    }
+    if (this.#isSlotChanged) {
+      const bytes = this.#slotValue.subarray(0, this.#slotLength);
+      put(builder, spaces, timeSpace(TIME_SLOT, this.#slot), lsn, bytes);
+    }
+    this.#isSlotChanged = this.#isStretchChanged = false;
+  }
+
+  /** Adds a restore point, at its record's end. */
+  writeRestorePoint(
+    builder: ModificationBuilder,
+    spaces: SpaceTable,
+    lsn: Lsn,
+    name: string,
+    micros: number,
+  ): void {
+    const text = new TextEncoder().encode(name);
+    const bytes = new Uint8Array(RESTORE_POINT_HEADER_BYTES + text.length);
+    setU64(bytes, 0, this.#restorePointLsn);
+    setMicros(bytes, 8, micros);
+    bytes.set(text, RESTORE_POINT_HEADER_BYTES);
+    put(builder, spaces, timeSpace(TIME_RESTORE_POINT, 0), lsn, bytes);
+    this.#restorePointLsn = lsn;
+  }
+
+  #before() {
+    return { maxMicros: this.#maxMicros, lastMicros: this.#lastMicros, lastLsn: this.#lastLsn };
+  }
+
+  #beginSlot(): void {
+    setBefore(this.#slotValue, this.#before());
+    this.#slotLength = SLOT_HEADER_BYTES;
+    this.#countFrom(this.#slot);
+  }
+
+  #countFrom(slot: number): void {
+    this.#entryLsn = slot * SLOT_BYTES;
+    this.#entryMicros = this.#lastMicros === NO_TIME ? 0 : this.#lastMicros;
+    this.#entryXid = 0;
+  }
+
+  #note(lsn: Lsn, micros: number, xid: number): void {
+    this.#entryLsn = this.#lastLsn = lsn;
+    this.#entryMicros = this.#lastMicros = micros;
+    this.#entryXid = xid;
+    if (micros > this.#maxMicros) this.#maxMicros = micros;
+  }
+
+  #markSlot(index: number): void {
+    const at = 40 + (index >>> 5) * 4;
+    const before = getU32(this.#stretchValue, at);
+    const after = (before | (1 << (index & 31))) >>> 0;
+    if (after === before) return;
+    setU32(this.#stretchValue, at, after);
+    this.#isStretchChanged = true;
+  }
+
+  #reserve(length: number): void {
+    if (length <= this.#slotValue.length) return;
+    const grown = new Uint8Array(Math.max(length, this.#slotValue.length * 2));
+    grown.set(this.#slotValue);
+    this.#slotValue = grown;
+  }
+}
+
+function put(
+  builder: ModificationBuilder,
+  spaces: SpaceTable,
+  { space, block }: { space: KeySpace; block: number },
+  lsn: Lsn,
+  bytes: Uint8Array,
+): void {
+  builder.addMade(spaces.intern(FAMILY_TIME, space.a, space.b, 0, 0), block, lsn, VALUE_RAW, bytes);
+}
