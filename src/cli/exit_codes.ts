@@ -35,7 +35,7 @@ export const EXIT_SIGNAL = 128;
 /** As `varve --help` shows them. */
 export const EXIT_CODES: readonly (readonly [code: number | string, meaning: string])[] = [
   [EXIT_OK, "done, or stopped in order by a signal"],
-  [EXIT_FAILED, "failed in a way that has no code of its own"],
+  [EXIT_FAILED, "verification found differences; or failed in a way that has no code of its own"],
   [EXIT_USAGE, "the command line or environment is not right"],
   [EXIT_UNAVAILABLE, "source or store did not answer; trying again later may work"],
   [EXIT_FENCED, "another writer has taken the timeline over"],

@@ -14,10 +14,11 @@ import { infoVerb } from "./info.ts";
 import { pageVerb } from "./page.ts";
 import { Terminal } from "./terminal.ts";
 import { makeContext, type Verb } from "./verb.ts";
+import { verifyVerb } from "./verify.ts";
 import { waldumpVerb } from "./waldump.ts";
 
 /** All verbs, in the order of the help. */
-const VERBS: readonly Verb[] = [followVerb, importVerb, infoVerb, pageVerb, waldumpVerb];
+const VERBS: readonly Verb[] = [followVerb, importVerb, infoVerb, pageVerb, verifyVerb, waldumpVerb];
 
 /** Runs a command line and returns its exit code. Prints everything, throws nothing. */
 export async function main(args: readonly string[], env: Environment): Promise<number> {
@@ -39,9 +40,9 @@ export async function main(args: readonly string[], env: Environment): Promise<n
   }
 }
 
-/** `--stats` may have a value, as pg_waldump's has; without one it must not swallow the path that follows. */
+/** `--stats` and `--verify` may have a value; without one they must not swallow what follows. */
 function spellOut(args: readonly string[]): string[] {
-  return args.map((arg) => arg === "--stats" ? "--stats=rmgr" : arg);
+  return args.map((arg) => arg === "--stats" ? "--stats=rmgr" : arg === "--verify" ? "--verify=all" : arg);
 }
 
 async function runWithoutVerb(args: readonly string[], env: Environment): Promise<number> {

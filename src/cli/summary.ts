@@ -6,6 +6,7 @@
 import { formatLsn } from "../lsn.ts";
 import type { Timeline } from "../timeline/timeline.ts";
 import type { Follower } from "../write/follower.ts";
+import type { WalVerifier } from "../upkeep/verify_wal.ts";
 import type { OpenedStore } from "./stores.ts";
 import { formatBytes, formatDuration, plural } from "./values.ts";
 import { jsonDocument, type VerbContext } from "./verb.ts";
@@ -13,6 +14,7 @@ import { jsonDocument, type VerbContext } from "./verb.ts";
 export interface SummaryParts {
   timeline: Timeline;
   follower: Follower;
+  verifier?: WalVerifier;
   opened: OpenedStore;
   /** Monotonic. */
   startedMs: number;
@@ -21,7 +23,7 @@ export interface SummaryParts {
 /** Writes the summary to standard output. */
 export async function writeSummary(parts: SummaryParts, context: VerbContext): Promise<void> {
   const { terminal, reporter, clock } = context;
-  const { timeline, follower, opened: { store, tally }, startedMs } = parts;
+  const { timeline, follower, verifier, opened: { store, tally }, startedMs } = parts;
   const ms = clock.monotonicMs() - startedMs;
   if (reporter.json) {
     await terminal.write(jsonDocument({
@@ -38,6 +40,7 @@ export async function writeSummary(parts: SummaryParts, context: VerbContext): P
       unsupportedRecords: follower.counters.unsupportedRecords,
       seconds: Math.round(ms) / 1000,
       storeRequests: tally,
+      verification: verifier?.summary() ?? null,
     }));
     return;
   }
@@ -49,6 +52,7 @@ export async function writeSummary(parts: SummaryParts, context: VerbContext): P
         formatDuration(ms)
       }; ` +
       `${plural(layers.count, "layer")}, ${formatBytes(layers.totalBytes)}; ` +
-      `${plural(tally.requests, "request")} to the store, ${formatBytes(tally.bytesWritten)} written.\n`,
+      `${plural(tally.requests, "request")} to the store, ${formatBytes(tally.bytesWritten)} written.\n` +
+      (verifier === undefined ? "" : verifier.format()),
   );
 }

@@ -94,26 +94,27 @@ export class PageSource {
   }
 
   /**
-   * Whether a page that redo has stamped with `stamped` may carry the older `lsn` at PostgreSQL: everything since was
-   * images logged for hint bits, which the primary need not have stamped.
+   * A copy of the page with the older pd_lsn `marked`, if that is what PostgreSQL may have instead: because everything
+   * since was images logged for hint bits, which the primary need not have stamped. Else undefined.
    */
-  async isUnstampedHint(
+  async withoutHintStamps(
     space: KeySpace,
     block: number,
-    stamped: Lsn,
-    lsn: Lsn,
+    page: Page,
+    marked: Lsn,
     signal?: AbortSignal,
-  ): Promise<boolean> {
-    const page = new Page();
-    for (let at = stamped; at > lsn; at = page.lsn) {
+  ): Promise<Page | undefined> {
+    const copy = Page.from(page.u8);
+    const older = new Page();
+    for (let at = page.lsn; at > marked; at = older.lsn) {
       const newest = await this.#collect(space, block, at, signal);
-      const isHint = newest.lsns[0] === at && (newest.flags[0] & HINT_IMAGE_MASK) === HINT_IMAGE;
-      if (!isHint) return false;
+      if (newest.lsns[0] !== at || (newest.flags[0] & HINT_IMAGE_MASK) !== HINT_IMAGE) return undefined;
       const before = at - 1 as Lsn;
-      this.#replayer.replay(await this.#collect(space, block, before, signal), space, block, page);
-      if (page.lsn === lsn) return true;
+      this.#replayer.replay(await this.#collect(space, block, before, signal), space, block, older);
+      if (older.lsn < marked) return undefined;
     }
-    return false;
+    copy.setLsn(marked);
+    return older.lsn === marked ? copy : undefined;
   }
 
   /** From here on the page is this one, whatever redo makes of it: a mistake is to be found once, not again and again. */

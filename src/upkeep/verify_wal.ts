@@ -6,8 +6,7 @@
  * read, however far following has got meanwhile. What images are and how they are judged: verify_images.ts.
  *
  * With a rate of 1 the write path waits for the judge, two batches behind it at most, and nothing is left out. With a
- * lower rate it never waits for reads: a batch that comes while more than a few MiB wait to be judged passes unjudged and
- * is counted. Which images belong to the sample depends on page and LSN, so that in time every page's turn comes.
+ * lower rate it does not wait for reads: a batch that comes while 32 MiB wait to be judged passes unjudged and is counted. Which images belong to the sample depends on page and LSN, so that in time every page's turn comes.
  *
  * @module
  */
@@ -34,11 +33,18 @@ import {
   SIZE_OF_LSN,
 } from "./verify_images.ts";
 import { PageSource } from "./verify_pages.ts";
-import { type VerifyCounts, type VerifyDifference, VerifyReport } from "./verify_report.ts";
+import {
+  type VerifyCounts,
+  type VerifyDifference,
+  VerifyReport,
+  type VerifySummary,
+} from "./verify_report.ts";
 
 export interface VerifyOptions {
   /** Share of the images that is judged, above 0 and up to 1. Default: 1, all. */
   rate?: number;
+  /** Whether the write path waits for the judge, so that nothing passes unjudged. Default: if the rate is 1. */
+  waits?: boolean;
   /** Told of every difference, with both pages. */
   onDifference?(difference: VerifyDifference): void;
   /** For tests of verification itself: a redo that is wrong. */
@@ -46,10 +52,16 @@ export interface VerifyOptions {
 }
 
 /** Batches that may wait to be judged when only a sample is. */
-const WAITING_BYTES_MAX = 8 * 1024 * 1024;
+const WAITING_BYTES_MAX = 32 * 1024 * 1024;
 /** Pages remembered when all images are judged: 64 MiB; and for a sample, which seldom meets a page twice. */
 const PAGES_KEPT = 8192;
 const SAMPLED_PAGES_KEPT = 256;
+
+/** What verification has found in WAL. */
+export interface WalVerifySummary extends VerifySummary {
+  /** Bytes of WAL that passed unjudged because judging could not keep up. */
+  readonly passedBytes: number;
+}
 
 /** See the module's description. */
 export class WalVerifier {
@@ -58,7 +70,7 @@ export class WalVerifier {
   passedBytes = 0;
   readonly #reader: TimelineReader;
   readonly #rate: number;
-  readonly #threshold: number;
+  readonly #waits: boolean;
   readonly #record: DecodedRecord;
   readonly #judge: ImageJudge;
   readonly #pages: PageSource;
@@ -68,7 +80,7 @@ export class WalVerifier {
   #failure: { error: unknown } | undefined;
 
   constructor(reader: TimelineReader, codecs: ImageCodecs, options: VerifyOptions = {}) {
-    const { rate = 1, onDifference, redo = redoRecord } = options;
+    const { rate = 1, waits = rate === 1, onDifference, redo = redoRecord } = options;
     if (!(rate > 0 && rate <= 1)) {
       throw new RangeError(`Cannot verify a share of ${rate}: expected more than 0, at most 1`);
     }
@@ -76,7 +88,7 @@ export class WalVerifier {
     this.report = new VerifyReport(rate, onDifference);
     this.#reader = reader;
     this.#rate = rate;
-    this.#threshold = rate * 0x1_0000_0000;
+    this.#waits = waits;
     this.#record = new DecodedRecord(profileOfMajor(facts.major));
     this.#judge = new ImageJudge({ hintBitsLogged: hintBitsLogged(facts) }, codecs, redo);
     this.#pages = new PageSource(reader, codecs, redo, rate === 1 ? PAGES_KEPT : SAMPLED_PAGES_KEPT);
@@ -88,19 +100,31 @@ export class WalVerifier {
       transform: async (batch, controller) => {
         this.#throwIfFailed();
         controller.enqueue(batch);
-        if (this.#rate < 1 && this.#waitingBytes > WAITING_BYTES_MAX) {
+        if (!this.#waits && this.#waitingBytes > WAITING_BYTES_MAX) {
           this.passedBytes += batch.endLsn - batch.startLsn;
           return;
         }
         const before = this.#judged;
         this.#enqueue(batch, signal);
-        if (this.#rate === 1) await before;
+        if (this.#waits) await before;
       },
       flush: async () => {
         await this.#judged;
         this.#throwIfFailed();
       },
     });
+  }
+
+  /** What was found, as plain values. */
+  summary(): WalVerifySummary {
+    return { ...this.report.summary(), passedBytes: this.passedBytes };
+  }
+
+  /** What was found, for people. */
+  format(): string {
+    if (this.passedBytes === 0) return this.report.format();
+    return this.report.format() +
+      `${this.passedBytes} bytes of WAL passed unjudged: judging could not keep up\n`;
   }
 
   /** Judges the images of a batch that the timeline has taken in. */
@@ -171,12 +195,9 @@ export class WalVerifier {
       if (page === undefined) throw new CorruptionError("The block does not exist", { lsn });
       let judgement = this.#judge.judge(record, index, test, page);
       if (isPosition(judgement, test)) {
-        const marked = Page.from(judgement.expectedPage).lsn;
-        if (await this.#pages.isUnstampedHint(space, block, page.lsn, marked, signal)) {
-          const unstamped = Page.from(page.u8);
-          unstamped.setLsn(marked);
-          judgement = this.#judge.judge(record, index, test, unstamped);
-        }
+        const { lsn: marked } = Page.from(judgement.expectedPage);
+        const unstamped = await this.#pages.withoutHintStamps(space, block, page, marked, signal);
+        if (unstamped !== undefined) judgement = this.#judge.judge(record, index, test, unstamped);
       }
       if (judgement === "incomparable") return;
       if (test === "position") counts.positions++;
@@ -211,17 +232,14 @@ export class WalVerifier {
     });
   }
 
-  /** Whether the image is one of the sample: by a hash of page and LSN, so that what is judged can be judged again. */
-  #isSampled(record: DecodedRecord, index: number): boolean {
-    if (this.#rate === 1) return true;
-    let hash = record.blockRel[index] ^ Math.imul(record.blockNumber[index], 0x9e3779b1);
-    hash ^= Math.imul(record.endLsn / 8 | 0, 0x85ebca6b) ^ record.blockFork[index];
-    return mix(hash) < this.#threshold;
+  #isSampled({ blockRel, blockNumber, blockFork, endLsn }: DecodedRecord, index: number): boolean {
+    return this.#rate === 1 ||
+      isSampled(this.#rate, blockRel[index], blockFork[index], blockNumber[index], endLsn);
   }
 }
 
 /** Whether it is pd_lsn that differs: of pages compared byte by byte it is masked. */
-function isPosition(judgement: Judgement, test: ImageTest): judgement is PageDifference {
+export function isPosition(judgement: Judgement, test: ImageTest): judgement is PageDifference {
   return typeof judgement === "object" && test !== "after" && judgement.offset < SIZE_OF_LSN;
 }
 
@@ -238,9 +256,13 @@ function hex(byte: number): string {
   return `0x${byte.toString(16).padStart(2, "0")}`;
 }
 
-/** Spreads 32 bits: the finalizer of MurmurHash3. */
-export function mix(hash: number): number {
+/**
+ * Whether what happened to a page at an LSN is one of the sample: by a hash of both, so that what was judged can be judged
+ * again. The finalizer of MurmurHash3 spreads it.
+ */
+export function isSampled(rate: number, rel: number, fork: number, block: number, lsn: Lsn): boolean {
+  let hash = rel ^ fork ^ Math.imul(block, 0x9e3779b1) ^ Math.imul(lsn / 8 | 0, 0x85ebca6b);
   hash = Math.imul(hash ^ hash >>> 16, 0x85ebca6b);
   hash = Math.imul(hash ^ hash >>> 13, 0xc2b2ae35);
-  return (hash ^ hash >>> 16) >>> 0;
+  return (hash ^ hash >>> 16) >>> 0 < rate * 0x1_0000_0000;
 }
