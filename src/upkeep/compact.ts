@@ -109,8 +109,8 @@ export async function compact(
 
 /** Layers as upkeep reads them: not through the caches of readers. */
 export function compactionOpener(target: UpkeepTarget): LayerOpener {
-  const { files } = target.parts.attached;
-  return new LayerOpener((layer) => files.source(layer, { cause: "compaction" }), target.blockCodecs);
+  const { files, codecs } = target.parts.attached;
+  return new LayerOpener((layer) => files.source(layer, { cause: "compaction" }), codecs.block);
 }
 
 /** Writes the layer of one key range; durable in the store when it resolves. */

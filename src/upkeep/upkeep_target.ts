@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { type BlockCodec, BlockCodecs } from "../bytes/block_codec.ts";
+import type { BlockCodec } from "../bytes/block_codec.ts";
 import { FencedError, PreconditionFailedError } from "../errors.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import type { Lsn } from "../lsn.ts";
@@ -34,15 +34,12 @@ export interface UpkeepParts {
   readonly local?: LocalLayers;
   /** Compresses blocks of new layers. */
   readonly codec?: BlockCodec;
-  /** What blocks may be compressed with. */
-  readonly blockCodecs?: BlockCodecs;
   readonly events?: EventSink;
 }
 
 /** See the module's description. */
 export class UpkeepTarget {
   readonly parts: UpkeepParts;
-  readonly blockCodecs: BlockCodecs;
   /** Of the layers that are made. */
   readonly epoch: number;
   readonly #writer: ManifestWriter | undefined;
@@ -50,7 +47,6 @@ export class UpkeepTarget {
 
   private constructor(parts: UpkeepParts, manifest: Manifest, writer?: ManifestWriter) {
     this.parts = parts;
-    this.blockCodecs = parts.blockCodecs ?? BlockCodecs.NONE;
     this.epoch = manifest.epoch;
     this.#manifest = manifest;
     this.#writer = writer;
@@ -97,7 +93,8 @@ export class UpkeepTarget {
     remove: readonly LayerDescriptor[],
     signal?: AbortSignal,
   ): Promise<void> {
-    const { attached: { timeline }, store, clock } = this.parts;
+    const { attached, store, clock } = this.parts;
+    const { timeline } = attached;
     const edit: ManifestEdit = (current) => replaceLayers(current, add, remove, clock.now());
     if (this.#writer !== undefined) await this.#writer.commit(edit, signal);
     else {
@@ -107,6 +104,7 @@ export class UpkeepTarget {
       }, signal);
     }
     timeline.replaceLayers(add, remove);
+    await Promise.all(remove.map(({ name }) => attached.files.forget(name)));
   }
 
   /**
