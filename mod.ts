@@ -63,6 +63,19 @@ export type { LayerDescriptor } from "./src/layer/layer_descriptor.ts";
 export type { LayerMap } from "./src/layer/layer_map.ts";
 export type { MemoryLayer } from "./src/layer/memory_layer.ts";
 
+// Times and LSNs -----------------------------------------------------------------------------------------------------
+
+export {
+  lsnOfRestorePoint,
+  lsnOfTimestamp,
+  lsnOfXid,
+  type MomentFound,
+  restorePoints,
+  timestampOfLsn,
+  type TimeSearch,
+} from "./src/read/time.ts";
+export type { TransactionEnd } from "./src/timeline/time_values.ts";
+
 // Positions in WAL ---------------------------------------------------------------------------------------------------
 
 export {

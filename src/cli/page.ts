@@ -10,8 +10,9 @@ import { attachReader } from "../read/attach.ts";
 import { Cleanup } from "./cleanup.ts";
 import { defaulted, oneOf, optional, type OptionValues, required } from "./config.ts";
 import { EXIT_OK, UsageError } from "./exit_codes.ts";
+import { MOMENT_ARGUMENT, momentValue, resolveMoment } from "./moments.ts";
 import { openForReading } from "./stores.ts";
-import { blockValue, lsnOr, type RelationNumbers, relationValue } from "./values.ts";
+import { blockValue, type RelationNumbers, relationValue } from "./values.ts";
 import { COMMON, defineVerb, jsonDocument, STORE, TIMELINE, type VerbContext } from "./verb.ts";
 
 const FORKS = ["main", "fsm", "vm", "init"] as const;
@@ -23,7 +24,7 @@ const OPTIONS = {
   rel: required("SPC/DB/REL", "1663/5/16384, or a path as pg_relation_filepath() tells", relationValue),
   fork: defaulted("FORK", FORKS.join(", "), "main", oneOf(...FORKS)),
   block: required("N", "Block number, from 0", blockValue),
-  at: defaulted("LSN|latest", "As of this LSN", "latest", lsnOr("latest")),
+  at: defaulted(MOMENT_ARGUMENT, "As of this LSN or time", "latest", momentValue),
   format: optional(
     "FORMAT",
     "raw, hex or json (default: hex; with --json: json)",
@@ -56,7 +57,7 @@ async function runPage(values: PageValues, context: VerbContext): Promise<number
   cleanup.defer(() => store.close());
   const attached = await attachReader({ store, clock, timeline: values.timeline, events: reporter.onEvent });
   cleanup.defer(() => attached.close());
-  const lsn = values.at === "latest" ? attached.timeline.lastRecordLsn : values.at;
+  const lsn = await resolveMoment(attached.reader, values.at);
   const fork = FORKS.indexOf(values.fork);
   const bytes = await attached.reader.getPage(values.rel, fork, values.block, lsn).catch(adviseOnNotFound);
   if (format === "raw") await terminal.write(bytes);
