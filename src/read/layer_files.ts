@@ -51,6 +51,8 @@ export type Eviction = "evicted" | "not resident" | "not durable";
 interface Wanted {
   cause: FetchCause;
   insist?: boolean;
+  /** Insists on room, but not on that of others. */
+  onlyFree?: boolean;
   demanded?: boolean;
 }
 
@@ -155,12 +157,14 @@ export class LayerFiles {
    * Makes a layer resident, whole and verified. Resolves when it is; the flight is shared, and goes on when the caller
    * gives up.
    *
+   * @param options.onlyFree Does not push out others to make room.
    * @throws {VarveError} Code `NO_LOCAL_COPIES` without a place for them, `NO_ROOM` if the budget does not allow it.
    */
   async download(
     layer: LayerDescriptor,
-    options: { cause?: FetchCause; signal?: AbortSignal } = {},
+    options: { cause?: FetchCause; onlyFree?: boolean; signal?: AbortSignal } = {},
   ): Promise<void> {
+    const { cause = "prefetch", onlyFree, signal } = options;
     if (this.#copies === undefined) {
       throw new VarveError(
         "NO_LOCAL_COPIES",
@@ -169,7 +173,7 @@ export class LayerFiles {
       );
     }
     try {
-      await this.#download(layer, { cause: options.cause ?? "prefetch", insist: true }, options.signal);
+      await this.#download(layer, { cause, insist: true, onlyFree }, signal);
     } catch (error) {
       throw error instanceof NotKept ? error.cause : error;
     }
@@ -268,7 +272,7 @@ export class LayerFiles {
     const download = async () => {
       await this.#copies!.removed(name);
       this.#closed.signal.throwIfAborted();
-      if (this.#residency.has(name) || !(await this.#makeRoom(layer, wanted.insist ?? false))) return;
+      if (this.#residency.has(name) || !(await this.#makeRoom(layer, wanted))) return;
       this.#residency.reserve(name, layer.size);
       try {
         const background = wanted.demanded !== true;
@@ -312,8 +316,8 @@ export class LayerFiles {
   }
 
   /** Whether a layer fits, after others have gone. */
-  async #makeRoom(layer: LayerDescriptor, insist: boolean): Promise<boolean> {
-    const victims = this.#residency.roomFor(layer, this.#mayGo, insist);
+  async #makeRoom(layer: LayerDescriptor, { insist = false, onlyFree }: Wanted): Promise<boolean> {
+    const victims = this.#residency.roomFor(layer, onlyFree ? () => false : this.#mayGo, insist);
     if (victims !== undefined) {
       for (const name of victims) await this.#copies!.evict(name);
       return true;

@@ -8,10 +8,11 @@
  * GET /v1/status                      everything: version, source, connection, lag, timelines
  * GET /v1/timelines                   positions and sizes of all timelines
  * GET /v1/timelines/:name             of one
- * GET /v1/timelines/:name/layers      its layer files, newest first (?offset=0&limit=1000)
+ * GET /v1/timelines/:name/layers      its layer files, newest first; layers_api.ts has what can be done with them
  * GET /metrics                        Prometheus text, if metrics were given
  * ```
- * Errors are `{ error: { code, message, hint } }`. Nothing here changes anything, and no secret is shown.
+ * Errors are `{ error: { code, message, hint } }`. Nothing here changes
+ * anything but which layers have a local copy, and no secret is shown.
  *
  * @module
  */
@@ -20,7 +21,8 @@ import { type Authorizer, bearerAuthorizer, EVERYBODY } from "./auth.ts";
 import type { StatusBoard } from "./board.ts";
 import { errorResponse, type ErrorSnapshot } from "./error_body.ts";
 import { PAGE, pagePolicy } from "./page.ts";
-import { snapshotLayers, snapshotTimeline } from "./snapshot.ts";
+import { addLayersApi } from "./layers_api.ts";
+import { snapshotTimeline } from "./snapshot.ts";
 
 export { StatusBoard, type StatusBoardOptions } from "./board.ts";
 export type { TimelineParts } from "./watched_timeline.ts";
@@ -40,10 +42,6 @@ export interface StatusAppOptions {
   /** Opens `/metrics` too, and nothing else: for the scraper. */
   metricsToken?: string;
 }
-
-/** Layers in one answer. */
-const LAYERS_DEFAULT = 1000;
-const LAYERS_MAX = 10_000;
 
 /** Makes the app. `app.route("/varve", createStatusApp({ board }))` mounts it. */
 export function createStatusApp(options: StatusAppOptions): Hono {
@@ -112,22 +110,7 @@ function addApi(app: Hono, board: StatusBoard): void {
   app.get("/v1/status", async (c) => c.json(await board.snapshot()));
   app.get("/v1/timelines", (c) => c.json({ timelines: board.timelines().map(snapshotTimeline) }));
   app.get("/v1/timelines/:name", (c) => c.json(snapshotTimeline(board.timeline(c.req.param("name")))));
-  app.get("/v1/timelines/:name/layers", (c) => {
-    const watched = board.timeline(c.req.param("name"));
-    const offset = wholeNumber(c.req.query("offset"), 0, Number.MAX_SAFE_INTEGER);
-    const limit = wholeNumber(c.req.query("limit"), LAYERS_DEFAULT, LAYERS_MAX);
-    if (offset === undefined || limit === undefined) {
-      return failed(c, 400, {
-        code: "BAD_REQUEST",
-        message: `Cannot list layers: expected whole numbers as offset and limit, limit up to ${LAYERS_MAX}`,
-        hint: null,
-      });
-    }
-    const total = watched.parts.timeline.layers.count;
-    const layers = snapshotLayers(watched, offset, limit);
-    const next = offset + layers.length;
-    return c.json({ total, offset, nextOffset: next < total && layers.length > 0 ? next : null, layers });
-  });
+  addLayersApi(app, board);
 }
 
 /** Nothing of this is to be kept, framed, guessed at or sent elsewhere. */
@@ -154,7 +137,7 @@ function requiring(authorized: Authorizer): MiddlewareHandler {
   };
 }
 
-function failed(c: Context, status: 400 | 401 | 404 | 405 | 500 | 503, error: ErrorSnapshot): Response {
+function failed(c: Context, status: 401 | 404 | 405 | 409 | 500 | 503, error: ErrorSnapshot): Response {
   return c.json({ error }, status);
 }
 
@@ -164,11 +147,4 @@ function notFound(c: Context): ErrorSnapshot {
     message: `Cannot show ${c.req.path}: there is nothing`,
     hint: "GET /v1/status shows everything.",
   };
-}
-
-/** A query parameter from 0 to `max`, the fallback if it is absent, undefined if it is something else. */
-function wholeNumber(text: string | undefined, fallback: number, max: number): number | undefined {
-  if (text === undefined) return fallback;
-  const value = Number(text);
-  return /^\d+$/.test(text) && value <= max ? value : undefined;
 }

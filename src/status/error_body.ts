@@ -6,6 +6,9 @@
 import { NotFoundError, UnavailableError, VarveError } from "../errors.ts";
 import { redact } from "./redact.ts";
 
+/** What cannot be done as things are here, and is no failure. */
+const CONFLICTS = new Set(["NO_LOCAL_COPIES", "NO_ROOM"]);
+
 /** An error for a client. `hint` is null where there is nothing to advise. */
 export interface ErrorSnapshot {
   readonly code: string;
@@ -24,9 +27,14 @@ export function describeError(error: unknown): ErrorSnapshot {
 }
 
 /** The answer to a request that failed. What is no error of varve's says nothing of the inside. */
-export function errorResponse(error: unknown): { status: 404 | 500 | 503; body: { error: ErrorSnapshot } } {
+export function errorResponse(
+  error: unknown,
+): { status: 404 | 409 | 500 | 503; body: { error: ErrorSnapshot } } {
   if (error instanceof NotFoundError) return { status: 404, body: { error: describeError(error) } };
   if (error instanceof UnavailableError) return { status: 503, body: { error: describeError(error) } };
+  if (error instanceof VarveError && CONFLICTS.has(error.code)) {
+    return { status: 409, body: { error: describeError(error) } };
+  }
   if (error instanceof VarveError) return { status: 500, body: { error: describeError(error) } };
   return {
     status: 500,

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import type { Histogram } from "../flow/histogram.ts";
 import type { WatchedTimeline } from "./watched_timeline.ts";
 
 /** One metric. `name` goes without the prefix `varve_`. */
@@ -140,6 +141,31 @@ const COUNTERS: Omit<MetricRow, "type">[] = [
     read: ({ parts }) => parts.files?.counters.rangeBytes ?? null,
   },
   {
+    name: "layer_download_failures_total",
+    help: "Attempts to download a layer whole that failed.",
+    read: ({ parts }) => parts.files?.counters.failedDownloads ?? null,
+  },
+  {
+    name: "layer_downloads_refused_total",
+    help: "Downloads not made because the local budget is full of layers that are read more often.",
+    read: ({ parts }) => parts.files?.counters.notAdmitted ?? null,
+  },
+  {
+    name: "layer_evictions_total",
+    help: "Local copies removed to make room or on request.",
+    read: ({ parts }) => parts.files?.counters.evictions ?? null,
+  },
+  {
+    name: "layer_evicted_bytes_total",
+    help: "Bytes of local copies removed to make room or on request.",
+    read: ({ parts }) => parts.files?.counters.evictedBytes ?? null,
+  },
+  {
+    name: "layer_damaged_copies_total",
+    help: "Local copies found damaged, cut or gone, and read from the store again.",
+    read: ({ parts }) => parts.files?.counters.damagedCopies ?? null,
+  },
+  {
     name: "reads_total",
     help: "Keys (pages, sizes, other values) looked up in layer files.",
     read: ({ parts }) => parts.fetcher?.counters.reads ?? null,
@@ -160,4 +186,27 @@ const COUNTERS: Omit<MetricRow, "type">[] = [
 export const METRIC_ROWS: readonly MetricRow[] = [
   ...GAUGES.map((row): MetricRow => ({ ...row, type: "gauge" })),
   ...COUNTERS.map((row): MetricRow => ({ ...row, type: "counter" })),
+];
+
+/** Histograms that reads keep. */
+export const HISTOGRAM_ROWS: readonly {
+  readonly name: string;
+  readonly help: string;
+  read(watched: WatchedTimeline): Histogram | undefined;
+}[] = [
+  {
+    name: "read_layers",
+    help: "Layer files visited by one lookup of a key.",
+    read: ({ parts }) => parts.fetcher?.layersPerRead,
+  },
+  {
+    name: "read_requests",
+    help: "Requests to the store made by one lookup of a key; 0 where all was at hand.",
+    read: ({ parts }) => parts.fetcher?.requestsPerRead,
+  },
+  {
+    name: "read_wait_seconds",
+    help: "Duration of lookups that had to wait for layer files.",
+    read: ({ parts }) => parts.fetcher?.waitSeconds,
+  },
 ];

@@ -13,10 +13,13 @@
  * @module
  */
 import { Counter, Gauge, Histogram, Registry } from "../deps/prom_client.ts";
+import type { Histogram as KeptHistogram } from "../flow/histogram.ts";
 import type { VarveEvent } from "../ports/events.ts";
+import { FETCH_CAUSES, type TransferCounters } from "../read/fetch_counters.ts";
 import type { StatusBoard } from "./board.ts";
-import { METRIC_ROWS, type MetricRow } from "./metric_rows.ts";
+import { HISTOGRAM_ROWS, METRIC_ROWS, type MetricRow } from "./metric_rows.ts";
 import { VERSION } from "./version.ts";
+import type { WatchedTimeline } from "./watched_timeline.ts";
 
 /** A finished call of a store, as `store/measured.ts` reports it. */
 export interface MeasuredCall {
@@ -69,6 +72,8 @@ export class VarveMetrics {
       .set({ version: VERSION }, 1);
     for (const row of METRIC_ROWS) this.#add(row);
     this.#addLayers();
+    this.#addTransfers();
+    for (const { name, help, read } of HISTOGRAM_ROWS) this.#addHistogram(name, help, read);
   }
 
   /** For the header of an answer. */
@@ -144,6 +149,46 @@ export class VarveMetrics {
     });
   }
 
+  /** Layer bytes from the store, by why they were fetched. */
+  #addTransfers(): void {
+    const add = (name: string, help: string, field: keyof TransferCounters) => {
+      const counter = this.#counter(name, help, ["timeline", "cause"], () => {
+        counter.reset();
+        for (const { name, parts } of this.#board.timelines()) {
+          for (const cause of FETCH_CAUSES) {
+            const counters = parts.files?.counters.byCause?.[cause];
+            if (counters !== undefined) counter.inc({ timeline: name, cause }, counters[field]);
+          }
+        }
+      });
+    };
+    add("ondemand_downloads_total", "Layers downloaded whole, by cause.", "downloads");
+    add("ondemand_download_bytes_total", "Bytes of layers downloaded whole, by cause.", "downloadedBytes");
+    add("ondemand_ranges_total", "Ranges of layers read from the store, by cause.", "rangeRequests");
+    add(
+      "ondemand_range_bytes_total",
+      "Bytes of ranges of layers read from the store, by cause.",
+      "rangeBytes",
+    );
+  }
+
+  /** A histogram that somebody else keeps: the registry asks for its values only. */
+  #addHistogram(
+    name: string,
+    help: string,
+    read: (watched: WatchedTimeline) => KeptHistogram | undefined,
+  ): void {
+    const metricName = PREFIX + name;
+    const get = () => {
+      const values = this.#board.timelines().flatMap((watched) => {
+        const histogram = read(watched);
+        return histogram === undefined ? [] : histogramValues(metricName, watched.name, histogram);
+      });
+      return Promise.resolve({ name: metricName, help, type: "histogram", values, aggregator: "sum" });
+    };
+    this.registry.registerMetric({ name: metricName, help, get, reset() {} } as unknown as Histogram);
+  }
+
   #gauge(name: string, help: string, labelNames: string[] = [], collect?: () => void): Gauge {
     return new Gauge({ name: PREFIX + name, help, labelNames, collect, registers: [this.registry] });
   }
@@ -155,6 +200,21 @@ export class VarveMetrics {
   #histogram(name: string, help: string, buckets: number[], labelNames: string[]): Histogram {
     return new Histogram({ name: PREFIX + name, help, buckets, labelNames, registers: [this.registry] });
   }
+}
+
+/** One histogram as the registry's rows: cumulative buckets, sum, count. */
+function histogramValues(metricName: string, timeline: string, histogram: KeptHistogram) {
+  const buckets = histogram.cumulative().map((value, i) => ({
+    labels: { timeline, le: histogram.bounds[i] },
+    value,
+    metricName: `${metricName}_bucket`,
+  }));
+  return [
+    ...buckets,
+    { labels: { timeline, le: "+Inf" }, value: histogram.count, metricName: `${metricName}_bucket` },
+    { labels: { timeline }, value: histogram.sum, metricName: `${metricName}_sum` },
+    { labels: { timeline }, value: histogram.count, metricName: `${metricName}_count` },
+  ];
 }
 
 function numberOf(event: VarveEvent, field: string): number {

@@ -10,7 +10,7 @@ import { formatLsn, type Lsn } from "../lsn.ts";
 import type { ConnectionStatus } from "../write/source/status.ts";
 import { describeError, type ErrorSnapshot } from "./error_body.ts";
 import { redact } from "./redact.ts";
-import type { TimelineState, WatchedTimeline } from "./watched_timeline.ts";
+import type { TimelineParts, TimelineState, WatchedTimeline } from "./watched_timeline.ts";
 
 /** The server that is followed, and the connection to it. */
 export interface SourceSnapshot {
@@ -96,6 +96,8 @@ export interface LayerSnapshot {
   readonly lsnEnd: string;
   readonly sizeBytes: number;
   readonly location: "resident" | "remote";
+  /** When it was read here last, by range or from its copy; null if it was not. */
+  readonly lastAccess: string | null;
 }
 
 /** Looks at a timeline. */
@@ -145,17 +147,19 @@ export function snapshotTimeline(watched: WatchedTimeline): TimelineSnapshot {
 export function snapshotLayers(watched: WatchedTimeline, offset: number, limit: number): LayerSnapshot[] {
   const { timeline, files } = watched.parts;
   const layers = timeline.layers.layers().slice(offset, offset + limit);
-  return layers.map((layer) => snapshotLayer(layer, files?.isResident(layer.name) ?? false));
+  return layers.map((layer) => snapshotLayer(layer, files));
 }
 
-function snapshotLayer(layer: LayerDescriptor, isResident: boolean): LayerSnapshot {
+/** One layer. */
+export function snapshotLayer(layer: LayerDescriptor, files: TimelineParts["files"]): LayerSnapshot {
   return {
     name: layer.name,
     kind: layer.kind,
     lsnStart: formatLsn(layer.lsnStart),
     lsnEnd: formatLsn(layer.lsnEnd),
     sizeBytes: layer.size,
-    location: isResident ? "resident" : "remote",
+    location: files?.isResident(layer.name) ? "resident" : "remote",
+    lastAccess: time(files?.lastUsedMs?.(layer.name) ?? null),
   };
 }
 

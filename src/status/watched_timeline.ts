@@ -10,6 +10,7 @@ import { FencedError } from "../errors.ts";
 import { FAMILY_RELATION } from "../layer/key.ts";
 import type { Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
+import type { DownloadTask } from "../read/download_all.ts";
 import type { LayerFetcher } from "../read/fetch.ts";
 import type { LayerFiles } from "../read/layer_files.ts";
 import type { Timeline } from "../timeline/timeline.ts";
@@ -36,8 +37,12 @@ export interface TimelineParts {
     | "recordCount"
     | "walBytes"
   >;
-  readonly files?: Pick<LayerFiles, "residentBytes" | "residentCount" | "isResident" | "counters">;
-  readonly fetcher?: Pick<LayerFetcher, "counters" | "cachedBytes">;
+  readonly files?:
+    & Pick<LayerFiles, "residentBytes" | "residentCount" | "isResident" | "counters">
+    & Partial<Pick<LayerFiles, "lastUsedMs" | "download" | "evict" | "downloading">>;
+  readonly fetcher?:
+    & Pick<LayerFetcher, "counters" | "cachedBytes">
+    & Partial<Pick<LayerFetcher, "layersPerRead" | "requestsPerRead" | "waitSeconds">>;
   /** Of whom is being followed. */
   readonly connection?: Pick<ConnectionStatusWatch, "current" | "subscribe">;
   /** Who writes; its absence makes the timeline one that is only read here. */
@@ -62,6 +67,8 @@ export class WatchedTimeline {
   readonly #unsubscribe: () => void;
   #state: TimelineState;
   #failure: unknown;
+  /** The download of all layers that was started last. */
+  downloadTask: DownloadTask | undefined;
   #logicalSize: { bytes: number; lsn: Lsn; goodUntilMs: number } | undefined;
 
   constructor(parts: TimelineParts, clock: Clock, source: string | null = null) {
@@ -123,6 +130,7 @@ export class WatchedTimeline {
 
   /** Ends watching. */
   close(): void {
+    this.downloadTask?.cancel();
     this.#unsubscribe();
   }
 

@@ -5,6 +5,7 @@ import { StatusBoard } from "../../src/status/board.ts";
 import { snapshotLayers, snapshotTimeline } from "../../src/status/snapshot.ts";
 import { VERSION } from "../../src/status/version.ts";
 import { ROOT } from "../rules/source_files.ts";
+import { newLayerFilesCounters } from "../../src/read/fetch_counters.ts";
 import { assert, suite } from "../support/harness.ts";
 import { ManualClock, settle } from "../support/manual_clock.ts";
 import { END_LSN, setSize, someFollowing, someTimeline } from "./status_support.ts";
@@ -41,6 +42,7 @@ test("snapshotTimeline() shows an attached timeline alone: positions, sizes, lay
       lsnEnd: "0/2000000",
       sizeBytes: 500,
       location: "remote",
+      lastAccess: null,
     },
     {
       name: "layer-image",
@@ -49,13 +51,14 @@ test("snapshotTimeline() shows an attached timeline alone: positions, sizes, lay
       lsnEnd: "0/1000001",
       sizeBytes: 1000,
       location: "remote",
+      lastAccess: null,
     },
   ]);
 });
 
 test("snapshotTimeline() tells resident layers from remote ones", () => {
   const board = new StatusBoard({ clock: new ManualClock() });
-  const counters = { downloads: 1, downloadedBytes: 1000, rangeRequests: 0, rangeBytes: 0 };
+  const counters = { ...newLayerFilesCounters(), downloads: 1, downloadedBytes: 1000 };
   board.add({
     timeline: someTimeline(),
     files: {

@@ -7,6 +7,8 @@ import { VarveMetrics } from "../../src/status/metrics.ts";
 import { VERSION } from "../../src/status/version.ts";
 import { measured } from "../../src/store/measured.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
+import { Histogram } from "../../src/flow/histogram.ts";
+import { countDownload, countRange, newLayerFilesCounters } from "../../src/read/fetch_counters.ts";
 import { assert, suite } from "../support/harness.ts";
 import { ManualClock } from "../support/manual_clock.ts";
 import { END_LSN, parsePrometheus, sampleOf, someFollowing, someTimeline } from "./status_support.ts";
@@ -69,11 +71,16 @@ test("every row is written for a timeline with all parts", async () => {
   const { parts, connection } = someFollowing();
   connection.connected(clock.now(), END_LSN);
   connection.identified(clock.now(), END_LSN);
-  const downloads = { downloads: 2, downloadedBytes: 30, rangeRequests: 4, rangeBytes: 50 };
+  const counters = newLayerFilesCounters();
+  countDownload(counters, "read", 10);
+  countDownload(counters, "prefetch", 20);
+  countRange(counters, "compaction", 50);
+  const layersPerRead = new Histogram([1, 5]);
+  for (const layers of [1, 2, 9]) layersPerRead.observe(layers);
   board.add({
     ...parts,
-    files: { residentBytes: 7, residentCount: 1, isResident: () => true, counters: downloads },
-    fetcher: { counters: { reads: 10, layersVisited: 25, blocksFetched: 3 }, cachedBytes: 99 },
+    files: { residentBytes: 7, residentCount: 1, isResident: () => true, counters },
+    fetcher: { counters: { reads: 10, layersVisited: 25, blocksFetched: 3 }, cachedBytes: 99, layersPerRead },
   });
   const samples = await read(metrics);
   for (const { name } of METRIC_ROWS) {
@@ -83,6 +90,12 @@ test("every row is written for a timeline with all parts", async () => {
   assert.is(sampleOf(samples, "varve_layer_download_bytes_total"), 30);
   assert.is(sampleOf(samples, "varve_reads_total"), 10);
   assert.is(sampleOf(samples, "varve_read_layers_total"), 25);
+  assert.is(sampleOf(samples, "varve_ondemand_download_bytes_total", { cause: "prefetch" }), 20);
+  assert.is(sampleOf(samples, "varve_ondemand_range_bytes_total", { cause: "compaction" }), 50);
+  assert.is(sampleOf(samples, "varve_ondemand_downloads_total", { cause: "ingest" }), 0);
+  assert.is(sampleOf(samples, "varve_read_layers_bucket", { le: "5" }), 2);
+  assert.is(sampleOf(samples, "varve_read_layers_bucket", { le: "+Inf" }), 3);
+  assert.is(sampleOf(samples, "varve_read_layers_sum"), 12);
 });
 
 test("hooks count connections, flushes and retries", async () => {
