@@ -1,5 +1,6 @@
 # varve without root, with the Deno permissions that it needs: the network (source and store may be anywhere), the
-# environment, and one directory. Nothing else on the disk can be read, no program can be run.
+# environment, one directory, and its own source for its other thread. Nothing else on the disk can be read, no program
+# can be run.
 #
 #   docker build -t varve .
 #   docker run --rm varve follow --source postgres://… --store s3://…
@@ -18,5 +19,5 @@ RUN deno cache --frozen src/cli/main.ts
 
 EXPOSE 9898
 # /run/secrets holds what --source-file and --listen-token-file name.
-ENTRYPOINT ["deno", "run", "--cached-only", "--no-prompt", "--allow-net", "--allow-env", "--allow-read=/var/lib/varve,/run/secrets", "--allow-write=/var/lib/varve", "/app/src/cli/main.ts"]
+ENTRYPOINT ["deno", "run", "--cached-only", "--no-prompt", "--allow-net", "--allow-env", "--allow-read=/var/lib/varve,/run/secrets,/app/src", "--allow-write=/var/lib/varve", "/app/src/cli/main.ts"]
 CMD ["--help"]

@@ -214,6 +214,7 @@ export type {
   TransportError,
 } from "./src/ports/postgres_driver.ts";
 export { type BlockCodec, BlockCodecs } from "./src/bytes/block_codec.ts";
+export { LZ4_CODEC, PORTABLE_CODECS } from "./src/bytes/portable_codecs.ts";
 
 // What comes with it, portable as the rest ---------------------------------------------------------------------------
 

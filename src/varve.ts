@@ -7,7 +7,8 @@
  *
  * @module
  */
-import { type BlockCodec, BlockCodecs } from "./bytes/block_codec.ts";
+import type { BlockCodec } from "./bytes/block_codec.ts";
+import { PORTABLE_CODECS } from "./bytes/portable_codecs.ts";
 import { UnavailableError } from "./errors.ts";
 import type { LayerSummary } from "./layer/layer_writer.ts";
 import type { MemorySnapshot } from "./layer/memory_snapshot.ts";
@@ -43,7 +44,7 @@ export interface WriterOptions extends EngineOptions {
   checkpointDistance?: number;
   /** A memory layer with anything in it is flushed at this age, milliseconds. Default 10 minutes. */
   flushIntervalMs?: number;
-  /** Compresses blocks of new layers. Default: none. */
+  /** Compresses blocks of new layers: LZ4_CODEC, or one that readers must be given too. Default: none. */
   codec?: BlockCodec;
   /**
    * Encodes layers on another thread, where there is a processor for it: see `openLayerEncoder`. The caller closes it.
@@ -188,7 +189,7 @@ export async function takeOver(
   options: WriterOptions & { signal?: AbortSignal },
   stored: StoredManifest,
 ): Promise<ManifestWriter> {
-  const { store, clock, local, events, faults, signal, blockCodecs = BlockCodecs.NONE } = options;
+  const { store, clock, local, events, faults, signal, blockCodecs = PORTABLE_CODECS } = options;
   const change = async (manifest: Manifest) => {
     const adopted = local &&
       await adoptLocalLayers({ local, store, manifest, codecs: blockCodecs, events, faults, signal });
@@ -280,7 +281,9 @@ export async function importTimeline(options: ImportOptions): Promise<Omit<Follo
     systemId: BigInt(facts.systemId),
     signal,
   });
-  return await startWriting(options, manifest, () => ({
+  // Nobody waits for us: a sample is judged whole, too.
+  const verify = options.verify && { waits: true, ...options.verify };
+  return await startWriting({ ...options, verify }, manifest, () => ({
     until: options.until,
     endOfWal: "invalid",
     openSource: () => ({ stream: archive.stream, startLsn }),

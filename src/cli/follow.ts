@@ -14,7 +14,8 @@ import { follow, type Following } from "../varve.ts";
 import { Cleanup } from "./cleanup.ts";
 import { defaulted, flag, oneOf, optional, type OptionValues, text } from "./config.ts";
 import { readText, sourceConnection } from "./credentials.ts";
-import { EXIT_OK, UsageError } from "./exit_codes.ts";
+import { UsageError } from "./exit_codes.ts";
+import { LAYER_WRITING, openLayerWriting } from "./layer_writing.ts";
 import { Outage } from "./outage.ts";
 import { BytesProgress, FollowingProgress } from "./progress.ts";
 import { Shutdown } from "./shutdown.ts";
@@ -23,6 +24,7 @@ import { openForWriting } from "./stores.ts";
 import { writeSummary } from "./summary.ts";
 import { durationValue, listenValue, lsnOr, sizeValue, slotValue } from "./values.ts";
 import { COMMON, defineVerb, STORE, TIMELINE, type VerbContext } from "./verb.ts";
+import { exitCodeOfReport, VERIFYING, verifyOptions } from "./verification.ts";
 
 /** Options of verbs that write a timeline. */
 export const WRITING = {
@@ -36,6 +38,8 @@ export const WRITING = {
     durationValue,
   ),
   cache: optional("DIR", "Keeps local copies of layers here; one process at a time", text),
+  ...LAYER_WRITING,
+  ...VERIFYING,
 };
 
 const OPTIONS = {
@@ -49,6 +53,12 @@ const OPTIONS = {
     "LSN|caught-up",
     "Stop there; caught-up: at the end of WAL when we connected",
     lsnOr("caught-up"),
+  ),
+  acknowledge: defaulted(
+    "WHERE",
+    "When the server may forget WAL: once it is in the store, or on disk (needs --cache)",
+    "store",
+    oneOf("store", "disk"),
   ),
   giveUpAfter: optional(
     "DURATION",
@@ -86,6 +96,12 @@ export const followVerb = defineVerb({
 async function runFollow(values: FollowValues, context: VerbContext): Promise<number> {
   const { reporter, terminal, clock } = context;
   const startedMs = clock.monotonicMs();
+  if (values.acknowledge === "disk" && values.cache === undefined) {
+    throw new UsageError(
+      "Cannot acknowledge what is on disk: --cache is missing",
+      "Say where layers are kept on disk.",
+    );
+  }
   const connection = await sourceConnection(values, context.env, reporter);
   const token = await listenToken(values, context);
   using shutdown = new Shutdown(terminal);
@@ -114,11 +130,14 @@ async function runFollow(values: FollowValues, context: VerbContext): Promise<nu
     source: { ...postgresSource, connection },
     timeline: values.timeline,
     local: await localLayers(values),
+    ...openLayerWriting(values, cleanup),
+    acknowledge: values.acknowledge,
     slot: values.noSlot || values.feedback === "neon" ? null : values.slot,
     feedback: values.feedback,
     until: values.until === "caught-up" ? undefined : values.until,
     checkpointDistance: values.checkpointDistance,
     flushIntervalMs: values.flushInterval,
+    verify: verifyOptions(values, context),
     events: (event) => {
       if (event.topic === "bootstrap.done") backup.end();
       server?.metrics.onEvent(event);
@@ -140,7 +159,7 @@ async function runFollow(values: FollowValues, context: VerbContext): Promise<nu
   server?.board.add(following, connection.description);
   await runToEnd(values, following, { shutdown, outage }, context);
   await writeSummary({ ...following, opened, startedMs }, context);
-  return EXIT_OK;
+  return exitCodeOfReport(following.verifier?.report);
 }
 
 /** Runs until something ends it; throws why, where that was not in order. */

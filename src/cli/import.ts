@@ -9,14 +9,15 @@ import { openLocalLayers } from "../store/local_layers.ts";
 import { importTimeline } from "../varve.ts";
 import { Cleanup } from "./cleanup.ts";
 import { optional, type OptionValues, required, text } from "./config.ts";
-import { EXIT_OK } from "./exit_codes.ts";
 import { exitIfAsked, WRITING } from "./follow.ts";
+import { openLayerWriting } from "./layer_writing.ts";
 import { BytesProgress, FollowingProgress } from "./progress.ts";
 import { Shutdown } from "./shutdown.ts";
 import { openForWriting } from "./stores.ts";
 import { writeSummary } from "./summary.ts";
 import { lsnValue } from "./values.ts";
 import { COMMON, defineVerb, type VerbContext } from "./verb.ts";
+import { exitCodeOfReport, verifyOptions } from "./verification.ts";
 
 const OPTIONS = {
   ...COMMON,
@@ -57,8 +58,10 @@ async function runImport(values: OptionValues<typeof OPTIONS>, context: VerbCont
     local: values.cache === undefined
       ? undefined
       : await openLocalLayers(`${values.cache}/${values.timeline}`),
+    ...openLayerWriting(values, cleanup),
     checkpointDistance: values.checkpointDistance,
     flushIntervalMs: values.flushInterval,
+    verify: verifyOptions(values, context),
     events: reporter.onEvent,
     onBackupProgress: backup.update,
     signal: start.signal,
@@ -66,7 +69,7 @@ async function runImport(values: OptionValues<typeof OPTIONS>, context: VerbCont
   if (typeof importing === "number") return importing;
   isRunning = true;
   cleanup.defer(() => importing.close());
-  const { follower, timeline } = importing;
+  const { follower, timeline, verifier } = importing;
   const progress = new FollowingProgress({ terminal, reporter, clock }, { timeline });
   shutdown.onAsked(() => {
     reporter.onEvent({
@@ -81,6 +84,6 @@ async function runImport(values: OptionValues<typeof OPTIONS>, context: VerbCont
   } finally {
     progress.end();
   }
-  await writeSummary({ timeline, follower, opened, startedMs }, context);
-  return EXIT_OK;
+  await writeSummary({ timeline, follower, verifier, opened, startedMs }, context);
+  return exitCodeOfReport(importing.verifier?.report);
 }

@@ -12,16 +12,42 @@ import { UnavailableError } from "../errors.ts";
 import { abortReason } from "../flow/abort.ts";
 import type { LayerSummary } from "../layer/layer_writer.ts";
 import { type MemorySnapshot, transferables } from "../layer/memory_snapshot.ts";
-import type { LayerEncoder } from "../ports/layer_encoder.ts";
-import { type EncoderAnswer, type EncoderRequest, revivedError } from "./layer_encoder_messages.ts";
+import type { EncodeOptions, LayerEncoder } from "../ports/layer_encoder.ts";
+import {
+  type EncoderAnswer,
+  type EncoderRequest,
+  revivedError,
+  threadCodec,
+} from "./layer_encoder_messages.ts";
 
 /** Chunks of 2 MiB that may be made ahead of whoever writes them. */
 const CHUNKS_AHEAD = 6;
 
+export interface LayerEncoderOptions {
+  /** The worker's module. Default: the one beside this. */
+  thread?: URL;
+  /** A worker that says nothing for so long has died. Default: 2 minutes; a chunk takes milliseconds. */
+  answerMsMax?: number;
+}
+
 /** Opens an encoder where the runtime has workers. */
-export function openLayerEncoder(): LayerEncoder<MemorySnapshot, LayerSummary> | undefined {
+export function openLayerEncoder(
+  options: LayerEncoderOptions = {},
+): LayerEncoder<MemorySnapshot, LayerSummary> | undefined {
   const hasThreads = typeof Worker === "function" && typeof SharedArrayBuffer === "function";
-  return hasThreads && import.meta.url.endsWith(".ts") ? new WorkerEncoder() : undefined;
+  if (!hasThreads || !import.meta.url.endsWith(".ts") || !mayLoad(DEFAULT_THREAD)) return undefined;
+  return new WorkerEncoder(options);
+}
+
+const DEFAULT_THREAD = new URL("./layer_encoder_thread.ts", import.meta.url);
+
+/** Deno loads a worker's module only from where the program may read. */
+function mayLoad(thread: URL): boolean {
+  const { Deno } = globalThis as {
+    Deno?: { permissions?: { querySync(wanted: unknown): { state: string } } };
+  };
+  if (Deno?.permissions === undefined || thread.protocol !== "file:") return true;
+  return Deno.permissions.querySync({ name: "read", path: thread }).state === "granted";
 }
 
 /** Answers of one run that nobody has taken yet. */
@@ -36,15 +62,27 @@ class WorkerEncoder implements LayerEncoder<MemorySnapshot, LayerSummary> {
   #failure: UnavailableError | undefined;
   readonly #runs = new Map<number, Run>();
   #lastRun = 0;
+  readonly #thread: URL;
+  readonly #answerMsMax: number;
+
+  constructor(
+    { thread = DEFAULT_THREAD, answerMsMax = 120_000 }: LayerEncoderOptions,
+  ) {
+    this.#thread = thread;
+    this.#answerMsMax = answerMsMax;
+  }
 
   get available(): boolean {
     return this.#failure === undefined;
   }
 
+  compresses(codec: number): boolean {
+    return threadCodec(codec) !== undefined;
+  }
+
   async *encode(
     snapshot: MemorySnapshot,
-    major: number,
-    signal?: AbortSignal,
+    { major, codec, signal }: EncodeOptions,
   ): AsyncGenerator<Uint8Array, LayerSummary> {
     signal?.throwIfAborted();
     const number = ++this.#lastRun;
@@ -55,7 +93,7 @@ class WorkerEncoder implements LayerEncoder<MemorySnapshot, LayerSummary> {
     let hasEnded = false;
     try {
       this.#post(
-        { kind: "encode", run: number, snapshot, major, credit: CHUNKS_AHEAD },
+        { kind: "encode", run: number, snapshot, major, codec, credit: CHUNKS_AHEAD },
         transferables(snapshot),
       );
       for (;;) {
@@ -83,19 +121,31 @@ class WorkerEncoder implements LayerEncoder<MemorySnapshot, LayerSummary> {
       const answer = run.answers.shift();
       if (answer !== undefined) return answer;
       if (this.#failure !== undefined) throw this.#failure;
+      // It has credit, else there would be an answer: it is at work, or no more.
+      const patience = setTimeout(() => this.#giveUp(), this.#answerMsMax);
       await new Promise<void>((resolve) => run.wake = resolve);
+      clearTimeout(patience);
       run.wake = undefined;
     }
   }
 
   #post(request: EncoderRequest, transfer: Transferable[] = []): void {
     if (this.#failure !== undefined) throw this.#failure;
-    this.#worker ??= this.#start();
+    try {
+      this.#worker ??= this.#start();
+    } catch (error) {
+      this.#fail(
+        new UnavailableError(`Cannot encode a layer on another thread: ${(error as Error).message}`, {
+          cause: error,
+        }),
+      );
+      throw this.#failure;
+    }
     this.#worker.postMessage(request, transfer);
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL("./layer_encoder_thread.ts", import.meta.url), {
+    const worker = new Worker(this.#thread, {
       type: "module",
       name: "varve layer encoder",
     });
@@ -112,6 +162,16 @@ class WorkerEncoder implements LayerEncoder<MemorySnapshot, LayerSummary> {
       this.#fail(new UnavailableError("Cannot encode a layer on another thread: an answer cannot be read"));
     };
     return worker;
+  }
+
+  /** A worker that has ended itself, or was ended, tells nobody. */
+  #giveUp(): void {
+    const seconds = this.#answerMsMax / 1000;
+    this.#fail(
+      new UnavailableError(`Cannot encode a layer on another thread: no answer within ${seconds} s`, {
+        hint: "Layers are encoded on the main thread from now on; --encoder off does so from the start.",
+      }),
+    );
   }
 
   #fail(failure: UnavailableError): void {

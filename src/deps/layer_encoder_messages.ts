@@ -6,13 +6,22 @@
  *
  * @module
  */
+import { type BlockCodec, CODEC_LZ4, CODEC_ZSTD } from "../bytes/block_codec.ts";
+import { LZ4_CODEC } from "../bytes/portable_codecs.ts";
 import { CorruptionError, type CorruptionPosition, UnsupportedError, VarveError } from "../errors.ts";
 import type { LayerSummary } from "../layer/layer_writer.ts";
 import type { MemorySnapshot } from "../layer/memory_snapshot.ts";
+import { nodeZstdCodec } from "./node_zstd.ts";
+
+/** The codec of a number, the same on both sides; undefined: there is none here. */
+export function threadCodec(id: number): BlockCodec | undefined {
+  if (id === CODEC_LZ4) return LZ4_CODEC;
+  return id === CODEC_ZSTD ? nodeZstdCodec() : undefined;
+}
 
 /** To the worker. */
 export type EncoderRequest =
-  | { kind: "encode"; run: number; snapshot: MemorySnapshot; major: number; credit: number }
+  | { kind: "encode"; run: number; snapshot: MemorySnapshot; major: number; codec?: number; credit: number }
   /** One more chunk may be made. */
   | { kind: "credit"; run: number }
   /** Nobody wants the rest. */

@@ -10,7 +10,12 @@ import { MemoryLayer } from "../layer/memory_layer.ts";
 import { SpaceTable } from "../layer/space_table.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
 import { memoryLayerFile } from "../write/memory_layer_file.ts";
-import { type EncoderAnswer, type EncoderRequest, postedError } from "./layer_encoder_messages.ts";
+import {
+  type EncoderAnswer,
+  type EncoderRequest,
+  postedError,
+  threadCodec,
+} from "./layer_encoder_messages.ts";
 
 /** What a worker's global scope has; the portable type library knows only windows. */
 interface WorkerScope {
@@ -36,7 +41,11 @@ scope.onmessage = ({ data }) => {
     if (data.kind === "encode") {
       const spaces = new SpaceTable();
       const memory = MemoryLayer.fromSnapshot(data.snapshot, spaces);
-      const file = memoryLayerFile(memory, spaces, profileOfMajor(data.major), { chunkBytes: CHUNK_BYTES });
+      const codec = data.codec === undefined ? undefined : threadCodec(data.codec);
+      const file = memoryLayerFile(memory, spaces, profileOfMajor(data.major), {
+        codec,
+        chunkBytes: CHUNK_BYTES,
+      });
       runs.set(number, { file, credit: data.credit });
     } else {
       const run = runs.get(number);

@@ -37,7 +37,7 @@ export interface FlusherOptions {
   local?: LocalLayers;
   /** Compresses blocks of layer files. */
   codec?: BlockCodec;
-  /** Encodes layers on another thread; without it, or with a `codec`, they are encoded on this one. */
+  /** Encodes layers on another thread; without it, or with a `codec` it has not, they are encoded on this one. */
   encoder?: LayerEncoder<MemorySnapshot, LayerSummary>;
   /** A memory layer with anything in it is flushed at this age, milliseconds. Default 10 minutes. */
   flushIntervalMs?: number;
@@ -249,10 +249,11 @@ export class Flusher {
   #layerFile(memory: MemoryLayer): LayerFile {
     const { timeline, codec, encoder } = this.#options;
     const { major } = timeline.facts;
-    // A codec is code of this thread.
-    if (encoder?.available && codec === undefined && memory.memoryBytes >= ENCODER_BYTES_MIN) {
+    const canEncode = encoder?.available && (codec === undefined || encoder.compresses(codec.id));
+    if (canEncode && memory.memoryBytes >= ENCODER_BYTES_MIN) {
       const snapshot = memory.snapshot(timeline.spaces, ENCODER_COPY_MAX);
-      if (snapshot !== undefined) return encoder.encode(snapshot, major, this.#stopped.signal);
+      const signal = this.#stopped.signal;
+      if (snapshot !== undefined) return encoder.encode(snapshot, { major, codec: codec?.id, signal });
     }
     return memoryLayerFile(memory, timeline.spaces, profileOfMajor(major), { codec });
   }

@@ -1,6 +1,8 @@
 /** Layers encoded by a worker: the same bytes as in place, and every way in which a run can end. */
 import { SharedArena } from "../../src/bytes/arena.ts";
+import { LZ4_CODEC } from "../../src/bytes/portable_codecs.ts";
 import { openLayerEncoder } from "../../src/deps/layer_encoder.ts";
+import { nodeZstdCodec } from "../../src/deps/node_zstd.ts";
 import { systemClock } from "../../src/deps/system_clock.ts";
 import { CorruptionError, UnavailableError } from "../../src/errors.ts";
 import { VALUE_CARRIES_IMAGES, VALUE_FULL_PAGE_IMAGE, VALUE_RAW, VALUE_RECORD } from "../../src/layer/key.ts";
@@ -27,6 +29,18 @@ import { WrittenTimeline } from "../support/written_timeline.ts";
 const test = suite("write/encoder", { timeoutMs: 120_000, sanitize: false });
 
 const MAJOR = 17;
+
+/** Threads that come to grief: how, what they run, and what is said. */
+const CRASHES: [string, string, RegExp][] = [
+  ["cannot be loaded", "import 'data:text/javascript,)'", /Cannot encode a layer on another thread: /],
+  ["throws where nobody catches", "onmessage = () => { throw new Error('out of luck') }", /out of luck/],
+  [
+    "rejects where nobody catches",
+    "onmessage = async () => { throw new Error('out of luck') }",
+    /out of luck/,
+  ],
+  ["ends without a word", "onmessage = () => close()", /no answer within 0\.3 s/],
+];
 const COPY_MAX = 1e9;
 
 interface Frozen {
@@ -121,7 +135,7 @@ test("openLayerEncoder() makes the bytes that encoding in place makes, layer aft
       round % 4 === 3 ? undefined : encoder.arena as SharedArena,
     );
     const expected = await inPlace(layer);
-    assertSame(await drain(encoder.encode(snapshotOf(layer), MAJOR)), expected);
+    assertSame(await drain(encoder.encode(snapshotOf(layer), { major: MAJOR })), expected);
   }
   encoder.close();
 });
@@ -130,7 +144,9 @@ test("openLayerEncoder() encodes two layers at once", async () => {
   const random = seededRandom("encoder twice");
   const encoder = opened();
   const layers = [randomLayer(random, 4, encoder.arena as SharedArena), randomLayer(random, 4)];
-  const got = await Promise.all(layers.map((layer) => drain(encoder.encode(snapshotOf(layer), MAJOR))));
+  const got = await Promise.all(
+    layers.map((layer) => drain(encoder.encode(snapshotOf(layer), { major: MAJOR }))),
+  );
   for (const [index, layer] of layers.entries()) assertSame(got[index], await inPlace(layer));
   encoder.close();
 });
@@ -165,32 +181,31 @@ test("encode() ends with the signal's reason, in the midst of it too", async () 
   const snapshot = snapshotOf(randomLayer(seededRandom("encoder abort"), 20));
   const aborted = AbortSignal.abort(new Error("no need"));
   assert.match(
-    (await rejection(drain(encoder.encode(snapshot, MAJOR, aborted))) as Error).message,
+    (await rejection(drain(encoder.encode(snapshot, { major: MAJOR, signal: aborted }))) as Error).message,
     "no need",
   );
   const abort = new AbortController();
   const file = encoder.encode(
     snapshotOf(randomLayer(seededRandom("encoder abort"), 20)),
-    MAJOR,
-    abort.signal,
+    { major: MAJOR, signal: abort.signal },
   );
   assert.is((await file.next()).done, false);
   abort.abort(new Error("enough"));
   assert.match((await rejection(drain(file)) as Error).message, "enough");
   assert.ok(encoder.available);
   const layer = randomLayer(seededRandom("encoder after abort"), 1);
-  assertSame(await drain(encoder.encode(snapshotOf(layer), MAJOR)), await inPlace(layer));
+  assertSame(await drain(encoder.encode(snapshotOf(layer), { major: MAJOR })), await inPlace(layer));
   encoder.close();
 });
 
 test("encode() can be left early, and then encodes others", async () => {
   const encoder = opened();
-  const file = encoder.encode(snapshotOf(randomLayer(seededRandom("encoder left"), 20)), MAJOR);
+  const file = encoder.encode(snapshotOf(randomLayer(seededRandom("encoder left"), 20)), { major: MAJOR });
   assert.is((await file.next()).done, false);
   await file.return?.();
   assert.is((await file.next()).done, true);
   const layer = randomLayer(seededRandom("encoder after return"), 1);
-  assertSame(await drain(encoder.encode(snapshotOf(layer), MAJOR)), await inPlace(layer));
+  assertSame(await drain(encoder.encode(snapshotOf(layer), { major: MAJOR })), await inPlace(layer));
   encoder.close();
 });
 
@@ -204,14 +219,14 @@ test("encode() throws what encoding in place throws", async () => {
   memory.append(builder.build(80 as Lsn, 1, true, 1, 72));
   const expected = await rejection(inPlace({ memory, spaces })) as CorruptionError;
   const got = await rejection(
-    drain(encoder.encode(snapshotOf({ memory, spaces }), MAJOR)),
+    drain(encoder.encode(snapshotOf({ memory, spaces }), { major: MAJOR })),
   ) as CorruptionError;
   assert.instance(expected, CorruptionError);
   assert.instance(got, CorruptionError);
   assert.is(got.message, expected.message);
   assert.equal(got.position, expected.position);
   const bent = { ...snapshotOf({ memory, spaces }), bufferLength: Int32Array.of(1e6) };
-  assert.instance(await rejection(drain(encoder.encode(bent, MAJOR))), RangeError);
+  assert.instance(await rejection(drain(encoder.encode(bent, { major: MAJOR }))), RangeError);
   assert.ok(encoder.available);
   encoder.close();
 });
@@ -219,13 +234,45 @@ test("encode() throws what encoding in place throws", async () => {
 test("close() fails what is being encoded, and nothing more is", async () => {
   const encoder = opened();
   const layer = randomLayer(seededRandom("encoder close"), 20);
-  const file = encoder.encode(snapshotOf(layer), MAJOR);
+  const file = encoder.encode(snapshotOf(layer), { major: MAJOR });
   assert.is((await file.next()).done, false);
   encoder.close();
   assert.instance(await rejection(drain(file)), UnavailableError);
   assert.is(encoder.available, false);
-  assert.instance(await rejection(drain(encoder.encode(snapshotOf(layer), MAJOR))), UnavailableError);
+  assert.instance(
+    await rejection(drain(encoder.encode(snapshotOf(layer), { major: MAJOR }))),
+    UnavailableError,
+  );
 });
+
+test("encode() compresses with the codecs that it has, as encoding in place does", async () => {
+  const random = seededRandom("encoder codecs");
+  const encoder = opened();
+  const { memory, spaces } = randomLayer(random, 2, encoder.arena as SharedArena);
+  const plain = await inPlace({ memory, spaces });
+  for (const codec of [LZ4_CODEC, nodeZstdCodec()!]) {
+    assert.ok(encoder.compresses(codec.id));
+    const expected = await drain(memoryLayerFile(memory, spaces, profileOfMajor(MAJOR), { codec }));
+    const snapshot = snapshotOf({ memory, spaces });
+    assertSame(await drain(encoder.encode(snapshot, { major: MAJOR, codec: codec.id })), expected);
+    assert.ok(expected.bytes.length < plain.bytes.length, "compression pays");
+  }
+  assert.not(encoder.compresses(9));
+  encoder.close();
+});
+
+for (const [how, code, pattern] of CRASHES) {
+  test(`encode() fails with UnavailableError when its thread ${how}`, async () => {
+    const thread = new URL(`data:text/javascript,${encodeURIComponent(code)}`);
+    const encoder = openLayerEncoder({ thread, answerMsMax: 300 })!;
+    const layer = randomLayer(seededRandom("encoder crash"), 1);
+    const error = await rejection(drain(encoder.encode(snapshotOf(layer), { major: MAJOR })));
+    assert.instance(error, UnavailableError);
+    assert.match((error as Error).message, pattern);
+    assert.is(encoder.available, false);
+    encoder.close();
+  });
+}
 
 /** Takes some of a layer and then does not answer, the first times. */
 class FalteringStore extends MemoryStore {
@@ -251,6 +298,7 @@ for (const closes of [false, true]) {
     let runs = 0;
     const counting = {
       arena: encoder.arena,
+      compresses: () => false,
       get available() {
         return encoder.available;
       },
