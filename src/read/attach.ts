@@ -7,7 +7,8 @@
  * @module
  */
 import type { ByteArena } from "../bytes/arena.ts";
-import { BlockCodecs } from "../bytes/block_codec.ts";
+import type { BlockCodecs } from "../bytes/block_codec.ts";
+import { PORTABLE_CODECS } from "../bytes/portable_codecs.ts";
 import { NotFoundError } from "../errors.ts";
 import { FAMILY_CLUSTER_STATE, FAMILY_ORIGIN, FAMILY_RELATION, FAMILY_SLRU } from "../layer/key.ts";
 import { LayerMap } from "../layer/layer_map.ts";
@@ -92,7 +93,7 @@ export async function openTimeline(
   manifest: Manifest,
   options: EngineOptions & { arena?: ByteArena },
 ): Promise<AttachedTimeline> {
-  const { store, clock, local, events, cacheBytes, imageCodecs = {}, blockCodecs = BlockCodecs.NONE } =
+  const { store, clock, local, events, cacheBytes, imageCodecs = {}, blockCodecs = PORTABLE_CODECS } =
     options;
   const object = manifestKey(manifest.timeline);
   const layers = manifest.layers.map((layer) => describeManifestLayer(layer, object));
