@@ -51,6 +51,8 @@ export interface RestoreSummary {
   readonly relations: number;
   readonly files: number;
   readonly pages: number;
+  /** Of `pages`, those of transaction status and its like, which have no header. */
+  readonly slruPages: number;
   readonly bytes: number;
   readonly preparedTransactions: number;
 }

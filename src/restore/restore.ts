@@ -13,6 +13,7 @@
  * @module
  */
 import { LsnCollectedError, LsnNotReachedError, NotFoundError } from "../errors.ts";
+import { FAMILY_SLRU } from "../layer/key.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import type { RestoreTarget } from "../ports/restore_target.ts";
@@ -207,6 +208,10 @@ function summarize(
     relations: plan.relations,
     files: fileCount + files.files.length + files.segments.length + 1,
     pages: plan.pages,
+    slruPages: plan.forks.reduce(
+      (sum, { space, blocks }) => space.family === FAMILY_SLRU ? sum + blocks : sum,
+      0,
+    ),
     bytes: plannedBytes(plan) + files.segments.length * facts.walSegmentSize +
       files.files.reduce((sum, { bytes }) => sum + bytes.length, files.control.bytes.length),
     preparedTransactions: plan.preparedTransactions.size,

@@ -147,7 +147,9 @@ class RestoreDirectory implements RestoreTarget {
     if (!place.startsWith("/")) return await this.#makeDirectory(link);
     try {
       if (await namesIn(place) === undefined) {
-        await mkdir(place, { recursive: true, mode: DIRECTORY_MODE });
+        // Those above it are not ours alone.
+        await mkdir(dirname(place), { recursive: true });
+        await mkdir(place, { mode: DIRECTORY_MODE });
         await this.#giveAway(place);
       }
       await symlink(place, link);
