@@ -91,6 +91,8 @@ export interface VerbShape<Table extends OptionTable> {
   readonly options: Table;
   /** Name of its operands; absent: it takes none. At least one is needed. */
   readonly operands?: string;
+  /** None is needed. */
+  readonly operandsOptional?: boolean;
 }
 
 export interface ParsedVerb<Table extends OptionTable> {
@@ -102,7 +104,9 @@ export interface ParsedVerb<Table extends OptionTable> {
 export function verbCommand<Table extends OptionTable>(verb: VerbShape<Table>): Command {
   const command = new Command(`varve ${verb.name}`).description(verb.summary).exitOverride();
   command.configureOutput({ writeErr: () => {}, outputError: () => {} });
-  if (verb.operands !== undefined) command.argument(`<${verb.operands}...>`);
+  if (verb.operands !== undefined) {
+    command.argument(verb.operandsOptional ? `[${verb.operands}...]` : `<${verb.operands}...>`);
+  }
   for (const [name, spec] of Object.entries(verb.options)) {
     const value = spec.argument === null ? "" : ` <${spec.argument}>`;
     const extras = [spec.fallback === undefined ? "" : `default: ${spec.fallback}`, variableOf(name)];

@@ -11,6 +11,7 @@ import { EXIT_CODES, EXIT_OK, exitCodeOf, UsageError } from "./exit_codes.ts";
 import { followVerb } from "./follow.ts";
 import { importVerb } from "./import.ts";
 import { infoVerb } from "./info.ts";
+import { layersVerb } from "./layers.ts";
 import { pageVerb } from "./page.ts";
 import { Terminal } from "./terminal.ts";
 import { makeContext, type Verb } from "./verb.ts";
@@ -18,7 +19,15 @@ import { verifyVerb } from "./verify.ts";
 import { waldumpVerb } from "./waldump.ts";
 
 /** All verbs, in the order of the help. */
-const VERBS: readonly Verb[] = [followVerb, importVerb, infoVerb, pageVerb, verifyVerb, waldumpVerb];
+const VERBS: readonly Verb[] = [
+  followVerb,
+  importVerb,
+  infoVerb,
+  layersVerb,
+  pageVerb,
+  verifyVerb,
+  waldumpVerb,
+];
 
 /** Runs a command line and returns its exit code. Prints everything, throws nothing. */
 export async function main(args: readonly string[], env: Environment): Promise<number> {

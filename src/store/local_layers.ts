@@ -13,13 +13,20 @@ import { fsError, isFsError } from "./files/fs_errors.ts";
 
 const TEMPORARY_SUFFIX = ".temporary";
 
-/** Opens (and makes) a directory of local copies. */
-export async function openLocalLayers(directory: string): Promise<LocalLayers> {
+/**
+ * Opens (and makes) a directory of local copies.
+ *
+ * @param options.shared Another process may be using it: its temporary files are left alone.
+ */
+export async function openLocalLayers(
+  directory: string,
+  options: { shared?: boolean } = {},
+): Promise<LocalLayers> {
   const root = resolve(directory);
   try {
     await mkdir(root, { recursive: true });
     for (const name of await readdir(root)) {
-      if (name.endsWith(TEMPORARY_SUFFIX)) await rm(`${root}/${name}`, { force: true });
+      if (name.endsWith(TEMPORARY_SUFFIX) && !options.shared) await rm(`${root}/${name}`, { force: true });
     }
   } catch (error) {
     throw fsError(`open the directory of local layers ${root}`, error);
