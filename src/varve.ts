@@ -21,6 +21,8 @@ import type { Timeline } from "./timeline/timeline.ts";
 import { type AttachedTimeline, type EngineOptions, loadWriterState, openTimeline } from "./read/attach.ts";
 import { databaseContent } from "./read/database_content.ts";
 import type { BackupDirectory } from "./ports/backup_directory.ts";
+import { UpkeepLoop, type UpkeepOptions } from "./upkeep/upkeep_loop.ts";
+import { UpkeepTarget } from "./upkeep/upkeep_target.ts";
 import { bootstrapFromFiles } from "./write/bootstrap_from_files.ts";
 import { openArchive, type SegmentDirectory } from "./write/source/archive.ts";
 import { bootstrapFromServer } from "./write/bootstrap_from_server.ts";
@@ -72,6 +74,8 @@ export interface FollowOptions extends WriterOptions {
   feedback?: FeedbackKind;
   /** Ends in order once records up to here have been taken in. */
   until?: Lsn;
+  /** How layers are compacted, and images made, beside following; false: they are not. Default: as UpkeepOptions say. */
+  upkeep?: UpkeepOptions | false;
   /** Told of the base backup's progress, when the timeline does not exist yet. */
   onBackupProgress?(progress: BackupProgress): void;
   /** Told of +1 for every connection made and -1 for every one gone. */
@@ -87,6 +91,8 @@ export interface Following extends AttachedTimeline {
   readonly flusher: Flusher;
   /** What judging redo has found, if that was asked for. */
   readonly verifier?: WalVerifier;
+  /** Compaction and images, if they are made here. */
+  readonly upkeep?: UpkeepLoop;
 }
 
 /**
@@ -149,7 +155,29 @@ export async function follow(options: FollowOptions): Promise<Following> {
       return { stream, startLsn: startPointAfter(lastRecordLsn, facts.walSegmentSize).normalized };
     },
   }));
-  return { ...writing, connection };
+  if (options.upkeep === false) return { ...writing, connection };
+  return { ...writing, connection, ...startUpkeep(options, manifest, writing) };
+}
+
+/** Keeps up what is being written, for as long as it is. */
+function startUpkeep(
+  { store, clock, local, codec, events, faults, upkeep: policy }: FollowOptions,
+  manifest: ManifestWriter,
+  writing: Omit<Following, "connection">,
+): Pick<Following, "upkeep" | "close"> {
+  const target = UpkeepTarget.ofWriter(
+    { attached: writing, store, clock, local, codec, events, faults },
+    manifest,
+  );
+  const upkeep = new UpkeepLoop(target, policy === false ? {} : policy);
+  upkeep.start();
+  const stop = () => upkeep.stop();
+  writing.follower.done.then(stop, stop);
+  const close = async () => {
+    await upkeep.stop();
+    await writing.close();
+  };
+  return { upkeep, close };
 }
 
 /**

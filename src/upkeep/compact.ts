@@ -121,7 +121,7 @@ async function writeRange(
   opener: LayerOpener,
   options: CompactOptions,
 ): Promise<LayerDescriptor> {
-  const { attached, store, local, codec } = target.parts;
+  const { attached, store, local, codec, faults } = target.parts;
   const { readBytes, pacer, signal } = options;
   const { lsnStart, lsnEnd } = plan;
   const layers = plan.inputs.filter((layer) => overlapsKeys(layer, range.keyMin, range.keyMax));
@@ -142,6 +142,7 @@ async function writeRange(
       store,
       local,
       level: 1,
+      faults,
       signal,
     });
   };

@@ -175,7 +175,7 @@ async function writeImage(
   spaces: readonly LiveSpace[] | undefined,
   options: ImageOptions,
 ): Promise<LayerDescriptor | NoImageError> {
-  const { attached, store, local, codec } = target.parts;
+  const { attached, store, local, codec, faults } = target.parts;
   const { pacer, readBytes, signal } = options;
   const { facts, name } = attached.timeline;
   const sources = sourcesAt(target, lsn);
@@ -214,6 +214,7 @@ async function writeImage(
         store,
         local,
         level: 1,
+        faults,
         signal,
       }));
     if (local !== undefined) attached.files.noteResident(descriptor);

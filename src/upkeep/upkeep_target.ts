@@ -13,6 +13,7 @@ import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import type { Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
+import type { FaultPoints } from "../ports/fault_points.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
@@ -35,6 +36,7 @@ export interface UpkeepParts {
   /** Compresses blocks of new layers. */
   readonly codec?: BlockCodec;
   readonly events?: EventSink;
+  readonly faults?: FaultPoints;
 }
 
 /** See the module's description. */
@@ -93,8 +95,9 @@ export class UpkeepTarget {
     remove: readonly LayerDescriptor[],
     signal?: AbortSignal,
   ): Promise<void> {
-    const { attached, store, clock } = this.parts;
+    const { attached, store, clock, faults } = this.parts;
     const { timeline } = attached;
+    if (faults !== undefined) await faults("compact-before-commit");
     const edit: ManifestEdit = (current) => replaceLayers(current, add, remove, clock.now());
     if (this.#writer !== undefined) await this.#writer.commit(edit, signal);
     else {
@@ -104,6 +107,7 @@ export class UpkeepTarget {
       }, signal);
     }
     timeline.replaceLayers(add, remove);
+    if (faults !== undefined) await faults("compact-after-commit");
     await Promise.all(remove.map(({ name }) => attached.files.forget(name)));
   }
 

@@ -29,6 +29,8 @@ export async function followCluster(
     clock: systemClock,
     source: { ...postgresSource, connection },
     checkpointDistance: TEST_CHECKPOINT_DISTANCE,
+    // Tests that count layers want them as the flush made them.
+    upkeep: false,
     ...options,
   });
   await waitFor(() => following.connection.current.isConnected, { what: "the follower is connected" });
