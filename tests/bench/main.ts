@@ -1,11 +1,11 @@
 /**
- * All benches, or those whose name is given: `deno task bench [decode] [receive] [ingest] [get_page] [layer]`.
+ * All benches, or those whose name is given: `deno task bench [decode] [receive] [redo] [ingest] [get_page] [layer] [compaction]`.
  *
  * Every figure stands beside its peer's of the same run: machines differ and are noisy, ratios less so.
  *
  * @module
  */
-const BENCHES = ["decode", "receive", "ingest", "get_page", "layer"];
+const BENCHES = ["decode", "receive", "redo", "ingest", "get_page", "layer", "compaction"];
 
 const chosen = Deno.args.length > 0 ? Deno.args : BENCHES;
 for (const name of chosen) {

@@ -1,0 +1,166 @@
+/**
+ * Compaction and images under a load like pgbench's: layers per read, latency, bytes, and what ingest pays for it.
+ *
+ * One server, three timelines. Two are begun before the load and then take in the same WAL as fast as they can, one
+ * without upkeep, one with; the third follows the load as it happens, with upkeep, and is where a steady load leaves it.
+ *
+ * @module
+ */
+import { systemClock } from "../../src/deps/system_clock.ts";
+import { FAMILY_RELATION } from "../../src/layer/key.ts";
+import { ValueChain } from "../../src/layer/value_chain.ts";
+import { type Lsn, parseLsn } from "../../src/lsn.ts";
+import { attachReader } from "../../src/read/attach.ts";
+import type { FilesStore } from "../../src/store/files.ts";
+import type { Following } from "../../src/varve.ts";
+import { followCluster, testStore } from "../support/follow.ts";
+import { type Cluster, startCluster } from "../support/postgres.ts";
+import { SeededRandom } from "../support/random.ts";
+import { temporaryDirectory } from "../support/temp.ts";
+import { createTpcb, runTpcb } from "../support/tpcb.ts";
+import { waitFor } from "../support/wait.ts";
+
+const MIB = 1024 * 1024;
+const CHECKPOINT_DISTANCE = Number(Deno.env.get("DISTANCE_MIB") ?? 8) * MIB;
+const DISTANCES = 20;
+const SCALE = Number(Deno.env.get("SCALE") ?? 2);
+const READS = 2000;
+const POLICY = { layerBytes: CHECKPOINT_DISTANCE / 2, intervalMs: 1000 };
+
+/** Follows until all that the server has is durable; returns bytes per second. */
+async function catchUp(cluster: Cluster, following: Following): Promise<number> {
+  const { timeline } = following;
+  const [{ lsn }] = await cluster.sql()`SELECT pg_current_wal_flush_lsn()::text AS lsn`;
+  const startedMs = performance.now();
+  await timeline.waitForRecord(parseLsn(lsn));
+  return timeline.walBytes / (performance.now() - startedMs) * 1000;
+}
+
+/** Resolves when upkeep has nothing to do at the moment. */
+async function settled({ upkeep, timeline }: Following): Promise<void> {
+  let seen = "";
+  await waitFor(() => {
+    const now = `${JSON.stringify(upkeep?.counters)} ${timeline.remoteConsistentLsn}`;
+    const isSame = now === seen;
+    seen = now;
+    return isSame;
+  }, { what: "upkeep has nothing to do", intervalMs: 3000, timeoutMs: 120_000 });
+}
+
+function quantiles(values: number[], digits: number): string {
+  values.sort((left, right) => left - right);
+  const at = (share: number) =>
+    values[Math.min(values.length - 1, Math.floor(values.length * share))].toFixed(digits);
+  return `p50 ${at(0.5)}, p99 ${at(0.99)}, max ${at(1)}`;
+}
+
+/** Layers visited for a page, and milliseconds of reads from the cache, over random pages. */
+async function measureReads(what: string, store: FilesStore, share: number): Promise<void> {
+  const attached = await attachReader({ store, clock: systemClock, cacheBytes: 512 * MIB });
+  const { reader, timeline, fetcher } = attached;
+  const newest = timeline.lastRecordLsn;
+  const lsn = Math.floor((timeline.consistentLsn + (newest - timeline.consistentLsn) * share) / 8) * 8 as Lsn;
+  const sizes = (await reader.listSizes(FAMILY_RELATION, lsn)).filter(({ space, blocks }) =>
+    space.d === 0 && space.c >= 16384 && (blocks ?? 0) > 0
+  );
+  const random = new SeededRandom(1);
+  const layers: number[] = [];
+  const chains: number[] = [];
+  const times: number[] = [];
+  // Each page as often as the next: large relations are read more.
+  const total = sizes.reduce((sum, { blocks }) => sum + (blocks ?? 0), 0);
+  for (let read = 0; read < READS; read++) {
+    let block = random.int(0, total - 1);
+    const { space } = sizes.find(({ blocks = 0 }) => (block -= blocks) < 0 && ((block += blocks), true))!;
+    const before = fetcher.counters.layersVisited;
+    const chain = new ValueChain();
+    await fetcher.collect(timeline.layers, space, block, lsn, chain);
+    layers.push(fetcher.counters.layersVisited - before);
+    chains.push(chain.length);
+    const relation = { spc: space.a, db: space.b, rel: space.c };
+    await reader.getPage(relation, 0, block, lsn);
+    const startedMs = performance.now();
+    await reader.getPage(relation, 0, block, lsn);
+    times.push(performance.now() - startedMs);
+  }
+  console.log(
+    `${what}: layers per read ${quantiles(layers, 0)}; chain ${quantiles(chains, 0)}; getPage warm, ms ${
+      quantiles(times, 3)
+    }`,
+  );
+  await attached.close();
+}
+
+async function printStore(what: string, following: Following, walBytes: number): Promise<void> {
+  const { timeline, upkeep } = following;
+  const { deltaCount, imageCount, totalBytes } = timeline.layers;
+  console.log(
+    `${what}: ${deltaCount} delta and ${imageCount} image layers, ${
+      (totalBytes / MIB).toFixed(0)
+    } MiB with the base backup, ${(walBytes / MIB).toFixed(0)} MiB of WAL`,
+  );
+  if (upkeep === undefined) return;
+  const { flushedBytes, deltaBytes, imageBytes, compactions, imageLayers } = upkeep.counters;
+  console.log(
+    `${what}: write amplification ${upkeep.writeAmplification?.toFixed(2)} of flushed bytes, ${
+      ((flushedBytes + deltaBytes + imageBytes) / walBytes).toFixed(2)
+    } of WAL; ${compactions} compactions wrote ${(deltaBytes / MIB).toFixed(0)} MiB, ${imageLayers} images ${
+      (imageBytes / MIB).toFixed(0)
+    } MiB, flushes ${(flushedBytes / MIB).toFixed(0)} MiB`,
+  );
+  console.log(
+    `${what}: ${
+      ((flushedBytes + deltaBytes + imageBytes) / walBytes).toFixed(2)
+    } bytes written to the store for each byte of WAL`,
+  );
+}
+
+/** Prints all of it. */
+export async function compactionBench(): Promise<void> {
+  await using directory = await temporaryDirectory("compaction-bench");
+  await using cluster = await startCluster({
+    major: 17,
+    checksums: false,
+    settings: { autovacuum: "on", checkpoint_timeout: "1h", max_wal_size: "4GB", synchronous_commit: "off" },
+  });
+  await createTpcb(cluster, SCALE);
+  await cluster.sql()`CHECKPOINT`;
+  const open = (name: string) => testStore(`${directory.path}/${name}`);
+  const options = { checkpointDistance: CHECKPOINT_DISTANCE };
+  const [plain, fast, steady] = [await open("plain"), await open("fast"), await open("steady")];
+  for (const [name, store] of [["plain", plain], ["fast", fast]] as const) {
+    const following = await followCluster(cluster, store, { ...options, slot: name });
+    await catchUp(cluster, following);
+    await following.follower.stop();
+    await following.close();
+  }
+  const live = await followCluster(cluster, steady, { ...options, slot: "steady", upkeep: POLICY });
+  const walBytes = await runTpcb(cluster, DISTANCES * CHECKPOINT_DISTANCE, 3 * CHECKPOINT_DISTANCE);
+  await catchUp(cluster, live);
+  await live.flusher.flushAll();
+  await settled(live);
+  await printStore("steady", live, walBytes);
+  await live.follower.stop();
+  await live.close();
+
+  const speeds: number[] = [];
+  for (const [name, store, upkeep] of [["plain", plain, false], ["fast", fast, POLICY]] as const) {
+    const following = await followCluster(cluster, store, { ...options, slot: name, upkeep });
+    speeds.push(await catchUp(cluster, following));
+    await following.flusher.flushAll();
+    console.log(`${name}: ingest ${(speeds.at(-1)! / 1e6).toFixed(1)} MB/s`);
+    if (upkeep !== false) await settled(following);
+    await printStore(name, following, walBytes);
+    await following.follower.stop();
+    await following.close();
+  }
+  console.log(`ingest while compacting: ${(speeds[1] / speeds[0]).toFixed(2)}x of without`);
+  for (const share of [1, 0.5]) {
+    const when = share === 1 ? "newest" : "half-way back";
+    await measureReads(`without, ${when}`, plain, share);
+    await measureReads(`steady, ${when}`, steady, share);
+  }
+  for (const store of [plain, fast, steady]) await store.close();
+}
+
+if (import.meta.main) await compactionBench();
