@@ -1,5 +1,6 @@
 /**
- * `varve page`: one page as of an LSN, as bytes, as a hex dump, or as JSON with its header and line pointers.
+ * `varve page`: one page as of an LSN, as bytes, as a hex dump, or as JSON with its header and line pointers; or its
+ * history.
  *
  * @module
  */
@@ -8,11 +9,12 @@ import { formatLsn, type Lsn } from "../lsn.ts";
 import { BLCKSZ, LP_DEAD, LP_NORMAL, LP_REDIRECT, Page } from "../postgres/page/page.ts";
 import { attachReader } from "../read/attach.ts";
 import { Cleanup } from "./cleanup.ts";
-import { defaulted, oneOf, optional, type OptionValues, required } from "./config.ts";
+import { defaulted, flag, oneOf, optional, type OptionValues, required } from "./config.ts";
 import { EXIT_OK, UsageError } from "./exit_codes.ts";
 import { MOMENT_ARGUMENT, momentValue, resolveMoment } from "./moments.ts";
+import { writeHistory } from "./page_history.ts";
 import { openForReading } from "./stores.ts";
-import { blockValue, type RelationNumbers, relationValue } from "./values.ts";
+import { blockValue, countValue, lsnValue, type RelationNumbers, relationValue } from "./values.ts";
 import { COMMON, defineVerb, jsonDocument, STORE, TIMELINE, type VerbContext } from "./verb.ts";
 
 const FORKS = ["main", "fsm", "vm", "init"] as const;
@@ -30,15 +32,23 @@ const OPTIONS = {
     "raw, hex or json (default: hex; with --json: json)",
     oneOf("raw", "hex", "json"),
   ),
+  history: flag("List what has touched the page instead, newest first"),
+  from: optional("LSN", "With --history: from here on", lsnValue),
+  to: optional("LSN", "With --history: up to here (default: --at)", lsnValue),
+  limit: optional("N", "With --history: this many at most", countValue),
+  oldestFirst: flag("With --history: the oldest first"),
 };
 
 type PageValues = OptionValues<typeof OPTIONS>;
 
 export const pageVerb = defineVerb({
   name: "page",
-  summary: "Read a page as of any LSN.",
+  summary: "Read a page as of any LSN, or list what has touched it.",
   details:
-    '"varve info" shows the LSNs that can be read. Raw writes the 8192 bytes: varve page … --format raw > page.bin',
+    '"varve info" shows the LSNs that can be read. Raw writes the 8192 bytes: varve page … --format raw > page.bin\n' +
+    "A history marks with a star what a read can start from: page images, and records that make a page anew. Of an\n" +
+    "image in a record the record itself is not kept:\n\n" +
+    "  varve page --store file:///store --rel base/5/16384 --block 0 --history --limit 20",
   options: OPTIONS,
   run: ({ values }, context) => runPage(values, context),
 });
@@ -59,6 +69,12 @@ async function runPage(values: PageValues, context: VerbContext): Promise<number
   cleanup.defer(() => attached.close());
   const lsn = await resolveMoment(attached.reader, values.at);
   const fork = FORKS.indexOf(values.fork);
+  if (values.history) {
+    const { rel, block, from, to = lsn, limit, oldestFirst } = values;
+    const request = { rel, fork: [fork, values.fork] as const, block, from, to, limit, oldestFirst };
+    await writeHistory(attached, request, context);
+    return EXIT_OK;
+  }
   const bytes = await attached.reader.getPage(values.rel, fork, values.block, lsn).catch(adviseOnNotFound);
   if (format === "raw") await terminal.write(bytes);
   else if (format === "hex") await terminal.write(hexDump(bytes));

@@ -114,6 +114,15 @@ export function blockValue(text: string): number {
   return block;
 }
 
+/** How many: 1 or more. */
+export function countValue(text: string): number {
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count < 1 || !Number.isSafeInteger(count)) {
+    throw new Error(`"${text}" is no number of things, expected 1 or more`);
+  }
+  return count;
+}
+
 /** Where to listen. */
 export interface ListenAddress {
   hostname: string;

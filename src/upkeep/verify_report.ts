@@ -76,7 +76,7 @@ const DIFFERENCES_KEPT = 100;
 /** See the module's description. */
 export class VerifyReport {
   readonly rate: number;
-  readonly types = new Map<string, VerifyCounts>();
+  readonly types: Map<string, VerifyCounts> = new Map();
   /** The first ones, without their pages. */
   readonly differences: VerifyDifferenceSummary[] = [];
   #fromLsn: Lsn | undefined;
