@@ -239,7 +239,11 @@ export async function startWriting(
 ): Promise<Omit<Following, "connection">> {
   const { store, clock, events, faults, local, codec, encoder } = options;
   const { flushIntervalMs, checkpointDistance } = options;
-  const attached = await openTimeline(manifest.manifest, { ...options, arena: encoder?.arena });
+  const attached = await openTimeline(manifest.manifest, {
+    ...options,
+    arena: encoder?.arena,
+    writer: manifest,
+  });
   const { timeline, reader, files } = attached;
   const state = await loadWriterState(attached, options.signal);
   const onResident = files.noteResident.bind(files);

@@ -12,23 +12,29 @@ import { PORTABLE_CODECS } from "../bytes/portable_codecs.ts";
 import { NotFoundError } from "../errors.ts";
 import { FAMILY_CLUSTER_STATE, FAMILY_ORIGIN, FAMILY_RELATION, FAMILY_SLRU } from "../layer/key.ts";
 import { LayerMap } from "../layer/layer_map.ts";
+import type { Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import { type ClusterState, decodeClusterState } from "../postgres/effects/cluster_state.ts";
 import type { ImageCodecs } from "../postgres/wal/block_image.ts";
-import { describeManifestLayer, type Manifest } from "../timeline/manifest.ts";
-import { readManifest } from "../timeline/manifest_store.ts";
-import { checkTimelineName, manifestKey } from "../timeline/object_keys.ts";
+import { ancestorLayers, heldLsns, readAncestors } from "../timeline/ancestry.ts";
+import type { Manifest } from "../timeline/manifest.ts";
+import { type ManifestWriter, readManifest } from "../timeline/manifest_store.ts";
+import { checkTimelineName } from "../timeline/object_keys.ts";
 import { ABSENT } from "../timeline/sizes.ts";
 import { Timeline } from "../timeline/timeline.ts";
+import { AncestorFetchers } from "./ancestor_fetchers.ts";
+import type { BulkSource } from "./bulk_read.ts";
 import { LayerFetcher } from "./fetch.ts";
 import { TimelineReader } from "./get_page.ts";
+import { KnownManifest, ownLayers } from "./known_manifest.ts";
 import { LayerFiles } from "./layer_files.ts";
-import { loadTimes } from "./time.ts";
+import { LayerOpener } from "./layer_opener.ts";
 import type { LayerRangesOptions } from "./layer_ranges.ts";
 import type { ResidencyOptions } from "./residency.ts";
+import { loadTimes } from "./time.ts";
 
 /** What every use of a timeline needs. */
 export interface EngineOptions {
@@ -47,6 +53,8 @@ export interface EngineOptions {
   /** What blocks of layers may be compressed with. */
   blockCodecs?: BlockCodecs;
   events?: EventSink;
+  /** Readers take over the manifest so often by themselves, milliseconds. Default: only when a layer's object is gone. */
+  refreshMs?: number;
 }
 
 /** A timeline that is open for reading. */
@@ -55,10 +63,21 @@ export interface AttachedTimeline {
   readonly reader: TimelineReader;
   readonly files: LayerFiles;
   readonly fetcher: LayerFetcher;
-  /** The manifest that it was attached from. */
+  /** The manifest that it was attached from, or refreshed by since. */
   readonly manifest: Manifest;
   /** What it decompresses with: page images in WAL, blocks of layers. */
   readonly codecs: { readonly image: ImageCodecs; readonly block: BlockCodecs };
+  /**
+   * What to read in bulk at an LSN that is durable: this timeline's layers, and those of the timelines that it is a branch of.
+   */
+  sources(lsn: Lsn): BulkSource[];
+  /**
+   * Takes over the manifest as it is now: what its writer has added, what was collected. Reads do so by themselves when a
+   * layer's object is gone.
+   *
+   * @throws {LsnCollectedError} Never; reads do, of what is kept no more. @throws {UnavailableError} If the store does not answer.
+   */
+  refresh(signal?: AbortSignal): Promise<Manifest>;
   /** Releases local files; the store stays open. */
   close(): Promise<void>;
 }
@@ -88,16 +107,27 @@ export async function attachReader(
   return await openTimeline(stored.manifest, options);
 }
 
+/** How to open what a manifest describes. */
+export interface OpenOptions extends EngineOptions {
+  arena?: ByteArena;
+  /** The claim, where this process writes the timeline: then it knows best, and is told what guests have done. */
+  writer?: ManifestWriter;
+  signal?: AbortSignal;
+}
+
 /** Opens what a manifest describes. */
 export async function openTimeline(
   manifest: Manifest,
-  options: EngineOptions & { arena?: ByteArena },
+  options: OpenOptions,
 ): Promise<AttachedTimeline> {
   const { store, clock, local, events, cacheBytes, imageCodecs = {}, blockCodecs = PORTABLE_CODECS } =
     options;
-  const object = manifestKey(manifest.timeline);
-  const layers = manifest.layers.map((layer) => describeManifestLayer(layer, object));
+  const layers = ownLayers(manifest);
+  const ancestors = await readAncestors(store, manifest, options.signal);
   const timeline = new Timeline({
+    cutoffLsn: manifest.cutoffLsn,
+    heldLsns: heldLsns(manifest),
+    ancestors: ancestorLayers(manifest, ancestors),
     name: manifest.timeline,
     facts: manifest.facts,
     tli: manifest.tli,
@@ -120,9 +150,51 @@ export async function openTimeline(
   });
   await files.adopt(layers);
   const fetcher = new LayerFetcher({ files, codecs: blockCodecs, cacheBytes, clock });
-  const reader = new TimelineReader(timeline, fetcher, imageCodecs);
+  const fetchers = new AncestorFetchers(options, ancestors.length);
+  const known = new KnownManifest(timeline, manifest, files, options);
+  const refresh = (signal?: AbortSignal) => known.refresh(signal);
+  const reader = new TimelineReader(timeline, fetcher, imageCodecs, {
+    fetcherOf: (name) => fetchers.of(name),
+    refresh,
+  });
+  const refreshing = known.refreshOften();
   const codecs = { image: imageCodecs, block: blockCodecs };
-  return { timeline, reader, files, fetcher, manifest, codecs, close: () => files.close() };
+  return {
+    timeline,
+    reader,
+    files,
+    fetcher,
+    codecs,
+    get manifest() {
+      return known.manifest;
+    },
+    sources: (lsn) => sourcesOf(timeline, files, fetchers, blockCodecs, lsn),
+    refresh,
+    async close() {
+      await refreshing.stop();
+      await Promise.all([files.close(), fetchers.close()]);
+    },
+  };
+}
+
+/** Layers for bulk reads at an LSN: a timeline's own, then its ancestors'. */
+function sourcesOf(
+  timeline: Timeline,
+  files: LayerFiles,
+  fetchers: AncestorFetchers,
+  codecs: BlockCodecs,
+  lsn: Lsn,
+): BulkSource[] {
+  const { layers, ancestors } = timeline.view();
+  const own = { layers, lsn, opener: new LayerOpener((layer) => files.source(layer), codecs) };
+  return [
+    own,
+    ...ancestors.map((ancestor) => ({
+      layers: ancestor.layers,
+      lsn: Math.min(lsn, ancestor.lsn) as Lsn,
+      opener: new LayerOpener((layer) => fetchers.of(ancestor.timeline).files.source(layer), codecs),
+    })),
+  ];
 }
 
 /** Loads what a writer must know at the timeline's last record: all sizes, and the cluster's state. */

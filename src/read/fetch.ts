@@ -16,6 +16,7 @@ import type { Lsn } from "../lsn.ts";
 import { endsChain, type Key, type KeySpace, VALUE_FULL_PAGE_IMAGE, VALUE_KIND_MASK } from "../layer/key.ts";
 import type { DecodedBlock } from "../layer/layer_block.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
+import { ImageFloors } from "../layer/image_floors.ts";
 import type { LayerMap } from "../layer/layer_map.ts";
 import type { LayerIndex } from "../layer/layer_reader.ts";
 import type { LayerVisit } from "../layer/layer_search.ts";
@@ -50,6 +51,13 @@ const SPAN_MAX = 32;
 const LISTING_WIDTH = 8;
 /** Bytes of blocks that a listing holds of one layer at a time. */
 const LISTING_BYTES = 1024 * 1024;
+
+/** The layers of an ancestor, which a branch reads up to where it begins. */
+export interface AncestorSource {
+  readonly fetcher: LayerFetcher;
+  readonly layers: LayerMap;
+  readonly lsn: Lsn;
+}
 
 /** See the module's description. */
 export class LayerFetcher {
@@ -93,7 +101,11 @@ export class LayerFetcher {
     return this.#blocks.cachedBytes;
   }
 
-  /** Adds the values of a key at or below `lsn` to the chain, newest first, until one that ends it. */
+  /**
+   * Adds the values of a key at or below `lsn` to the chain, newest first, until one that ends it.
+   *
+   * @returns Whether nothing older matters: the chain ended, or a complete image says that the key did not exist.
+   */
   async collect(
     layers: LayerMap,
     space: KeySpace,
@@ -102,12 +114,12 @@ export class LayerFetcher {
     chain: ValueChain,
     signal?: AbortSignal,
     cause: FetchCause = "read",
-  ): Promise<void> {
+  ): Promise<boolean> {
     this.#reads++;
     const read = new KeyRead(this.#blocks, space, block, layers.search(space, block, lsn), cause, signal);
     const startedMs = this.#clock?.monotonicMs();
     try {
-      await read.run(chain);
+      return await read.run(chain);
     } finally {
       this.#layersVisited += read.visited;
       this.layersPerRead.observe(read.visited);
@@ -118,7 +130,11 @@ export class LayerFetcher {
     }
   }
 
-  /** The newest value of every key of a family at an LSN, in key order. */
+  /**
+   * The newest value of every key of a family at an LSN, in key order.
+   *
+   * @param ancestors Where a branch reads on, the nearest first.
+   */
   async listNewest(
     view: TimelineView,
     spaces: SpaceTable,
@@ -126,6 +142,7 @@ export class LayerFetcher {
     lsn: Lsn,
     signal?: AbortSignal,
     cause: FetchCause = "read",
+    ancestors: readonly AncestorSource[] = [],
   ): Promise<NewestValue[]> {
     const newest = new NewestValues();
     for (const memory of view.memory) {
@@ -142,16 +159,18 @@ export class LayerFetcher {
       d: 0xff,
       block: 0xffff_ffff,
     };
-    const layers = view.layers.overlapping(keyMin, keyMax, 0 as Lsn, lsn + 1 as Lsn);
-    await sideBySide(layers, LISTING_WIDTH, async (layer) => {
-      await this.#forEachBlock(
-        layer,
-        keyMin,
-        keyMax,
-        { cause },
-        (block) => newest.addBlock(block, family, lsn),
-        signal,
-      );
+    const sources = [{ fetcher: this, layers: view.layers, lsn }, ...ancestors];
+    const visits = sources.flatMap(({ fetcher, layers, lsn: top }) => {
+      const upTo = Math.min(lsn, top) as Lsn;
+      const found = layers.overlapping(keyMin, keyMax, 0 as Lsn, upTo + 1 as Lsn);
+      return found.map((layer) => ({ fetcher, layer, upTo }));
+    });
+    // What lies below a complete image does not count: what that lacks is gone.
+    const floors = new ImageFloors(visits.map(({ layer }) => layer), lsn);
+    const open = visits.filter(({ layer }) => layer.complete || !floors.settles(layer));
+    await sideBySide(open, LISTING_WIDTH, async ({ fetcher, layer, upTo }) => {
+      const take = (block: DecodedBlock) => newest.addBlock(block, family, upTo);
+      await fetcher.#forEachBlock(layer, keyMin, keyMax, { cause }, take, signal);
     });
     return newest.sorted();
   }
@@ -241,11 +260,14 @@ class KeyRead implements LayerAccess {
     this.requests++;
   }
 
-  async run(chain: ValueChain): Promise<void> {
+  /** Returns whether nothing older matters. */
+  async run(chain: ValueChain): Promise<boolean> {
+    let isComplete = false;
     for (let visit = this.#take(); visit !== undefined; visit = this.#take()) {
       // Visits of one LSN range in several layers come one after the other and are merged; mostly there is one.
       if (!this.#peek(0)?.merge) {
-        if (await this.#visit(visit, chain)) return;
+        if (await this.#visit(visit, chain)) return true;
+        isComplete = visit.layer.complete;
         continue;
       }
       const visits = [visit];
@@ -254,8 +276,9 @@ class KeyRead implements LayerAccess {
       await sideBySide(visits.map((_, i) => i), visits.length, async (i) => {
         await this.#visit(visits[i], parts[i]);
       });
-      if (chain.pushMerged(parts)) return;
+      if (chain.pushMerged(parts)) return true;
     }
+    return isComplete;
   }
 
   /** Adds what one layer has; returns whether the chain ended. */

@@ -32,7 +32,7 @@ import type { ImageCodecs } from "../postgres/wal/block_image.ts";
 import { hintBitsLogged } from "../timeline/facts.ts";
 import { decodeSize } from "../timeline/sizes.ts";
 import type { Timeline, TimelineView } from "../timeline/timeline.ts";
-import type { LayerFetcher } from "./fetch.ts";
+import type { AncestorSource, LayerFetcher } from "./fetch.ts";
 import type { FetchCause } from "./fetch_counters.ts";
 import type { NewestValue } from "./newest_values.ts";
 import { Replayer } from "./replay.ts";
@@ -54,15 +54,30 @@ export interface SpaceSize {
   highWater: number;
 }
 
+/** What a reader knows beyond its own timeline's layers. */
+export interface ReaderSurroundings {
+  /** Reads layers of an ancestor. */
+  fetcherOf?(timeline: string): LayerFetcher;
+  /** Takes over the manifest as it is now. */
+  refresh?(signal?: AbortSignal): Promise<unknown>;
+}
+
 /** Reads pages, sizes and other values of a timeline at any LSN that it holds. */
 export class TimelineReader {
   readonly timeline: Timeline;
   readonly #fetcher: LayerFetcher;
   readonly #replayer: Replayer;
+  readonly #surroundings: ReaderSurroundings;
 
-  constructor(timeline: Timeline, fetcher: LayerFetcher, codecs: ImageCodecs) {
+  constructor(
+    timeline: Timeline,
+    fetcher: LayerFetcher,
+    codecs: ImageCodecs,
+    surroundings: ReaderSurroundings = {},
+  ) {
     this.timeline = timeline;
     this.#fetcher = fetcher;
+    this.#surroundings = surroundings;
     this.#replayer = new Replayer(
       profileOfMajor(timeline.facts.major),
       { hintBitsLogged: hintBitsLogged(timeline.facts) },
@@ -79,7 +94,7 @@ export class TimelineReader {
    * @param block Block number, from 0.
    * @throws {NotFoundError} If the fork does not exist at that LSN, or is shorter.
    * @throws {LsnNotReachedError} If the LSN lies beyond the last record.
-   * @throws {LsnCollectedError} If the LSN lies before the history that is kept.
+   * @throws {LsnCollectedError} If the LSN lies before the history that is kept, and no pin or branch holds it.
    * @throws {CorruptionError} If stored bytes are damaged.
    * @throws {UnsupportedError} If a record that changed the page cannot be replayed.
    * @throws {UnavailableError} If the store does not answer.
@@ -188,21 +203,23 @@ export class TimelineReader {
   }
 
   async #listAll(family: number, lsn: Lsn, options: ReadOptions): Promise<NewestValue[]> {
-    return await this.#fetcher.listNewest(
-      this.#viewAt(lsn, options),
-      this.timeline.spaces,
-      family,
-      lsn,
-      options.signal,
-      options.cause,
-    );
+    return await this.#onceMore(lsn, options, this.#viewAt(lsn, options), (view) =>
+      this.#fetcher.listNewest(
+        view,
+        this.timeline.spaces,
+        family,
+        lsn,
+        options.signal,
+        options.cause,
+        this.#ancestorsOf(view),
+      ));
   }
 
   #viewAt(lsn: Lsn, options: ReadOptions): TimelineView {
     const view = this.timeline.view();
     if (lsn > view.lastRecordLsn) throw new LsnNotReachedError(lsn, view.lastRecordLsn);
-    if (lsn < view.consistentLsn && options.evenInconsistent !== true) {
-      throw new LsnCollectedError(lsn, view.consistentLsn);
+    if (lsn < view.floorLsn && !view.heldLsns.has(lsn) && options.evenInconsistent !== true) {
+      throw new LsnCollectedError(lsn, view.floorLsn);
     }
     return view;
   }
@@ -233,7 +250,17 @@ export class TimelineReader {
   }
 
   /** Values of a key at or below `lsn`, newest first, until the chain ends. */
-  async #collect(
+  #collect(
+    view: TimelineView,
+    space: KeySpace,
+    block: number,
+    lsn: Lsn,
+    options: ReadOptions,
+  ): Promise<ValueChain> {
+    return this.#onceMore(lsn, options, view, (view) => this.#collectIn(view, space, block, lsn, options));
+  }
+
+  async #collectIn(
     view: TimelineView,
     space: KeySpace,
     block: number,
@@ -245,8 +272,44 @@ export class TimelineReader {
     if (id !== NO_SPACE) {
       for (const layer of view.memory) if (layer.collect(id, block, lsn, chain)) return chain;
     }
-    await this.#fetcher.collect(view.layers, space, block, lsn, chain, options.signal, options.cause);
+    const { signal, cause } = options;
+    if (await this.#fetcher.collect(view.layers, space, block, lsn, chain, signal, cause)) return chain;
+    for (const { fetcher, layers, lsn: top } of this.#ancestorsOf(view)) {
+      const upTo = Math.min(lsn, top) as Lsn;
+      if (await fetcher.collect(layers, space, block, upTo, chain, signal, cause)) return chain;
+    }
     return chain;
+  }
+
+  /** Where a branch reads on. */
+  #ancestorsOf(view: TimelineView): AncestorSource[] {
+    const { fetcherOf } = this.#surroundings;
+    return view.ancestors.map(({ timeline, lsn, layers }) => ({
+      fetcher: fetcherOf!(timeline),
+      lsn,
+      layers,
+    }));
+  }
+
+  /**
+   * A read; if a layer's object is gone, once more by the manifest as it is now, where another layer is in its place.
+   *
+   * @throws {LsnCollectedError} If the LSN has been collected meanwhile.
+   */
+  async #onceMore<T>(
+    lsn: Lsn,
+    options: ReadOptions,
+    view: TimelineView,
+    read: (view: TimelineView) => Promise<T>,
+  ): Promise<T> {
+    const { refresh } = this.#surroundings;
+    try {
+      return await read(view);
+    } catch (error) {
+      if (!(error instanceof NotFoundError) || refresh === undefined) throw error;
+      await refresh(options.signal);
+      return await read(this.#viewAt(lsn, options));
+    }
   }
 }
 

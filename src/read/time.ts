@@ -156,11 +156,12 @@ export async function restorePoints(
   const { floor, last } = new TimeIndex(reader, signal);
   const found: { name: string; lsn: Lsn; unixMicros: number }[] = [];
   for (let at = last; at >= floor;) {
-    const version = await readVersion(reader, timeSpace(TIME_RESTORE_POINT, 0), at, signal);
-    if (version === undefined || version.lsn < floor) break;
-    const { name, micros, previousLsn } = decodeRestorePoint(version.bytes);
-    found.push({ name, lsn: version.lsn, unixMicros: unixMicrosOf(micros) });
-    if (previousLsn === INVALID_LSN || previousLsn >= version.lsn) break;
+    const bytes = await readValue(reader, timeSpace(TIME_RESTORE_POINT, 0), at, signal);
+    if (bytes === undefined) break;
+    const { name, micros, lsn, previousLsn } = decodeRestorePoint(bytes);
+    if (lsn < floor) break;
+    found.push({ name, lsn, unixMicros: unixMicrosOf(micros) });
+    if (previousLsn === INVALID_LSN || previousLsn >= lsn) break;
     at = previousLsn;
   }
   return found.reverse();
@@ -178,31 +179,28 @@ export async function loadTimes(
   signal?: AbortSignal,
 ): Promise<void> {
   const lsn = timeline.lastRecordLsn;
-  const read = (kind: number, number: number) => readVersion(reader, timeSpace(kind, number), lsn, signal);
+  const read = (kind: number, number: number) => readValue(reader, timeSpace(kind, number), lsn, signal);
   const number = Math.floor(lsn / STRETCH_BYTES);
-  const stretch = (await read(TIME_STRETCH, number))?.bytes;
+  const stretch = await read(TIME_STRETCH, number);
   const index = stretch === undefined ? -1 : lastSlotOf(decodeStretch(stretch));
   const slot = index < 0 ? undefined : await read(TIME_SLOT, number * SLOTS_PER_STRETCH + index);
   const point = await read(TIME_RESTORE_POINT, 0);
   timeline.times.load(lsn, {
     stretch,
-    slot: slot && { number: number * SLOTS_PER_STRETCH + index, bytes: slot.bytes },
-    restorePointLsn: point?.lsn ?? INVALID_LSN,
+    slot: slot && { number: number * SLOTS_PER_STRETCH + index, bytes: slot },
+    restorePointLsn: point === undefined ? INVALID_LSN : decodeRestorePoint(point).lsn,
     checkPointMicros: (checkPointSeconds * 1000 - POSTGRES_EPOCH_MS) * 1000,
   });
 }
 
-/** The newest version of a value at or below an LSN, and its LSN. */
-async function readVersion(
+/** The newest version of a value at or below an LSN. */
+async function readValue(
   reader: TimelineReader,
   { space, block }: { space: KeySpace; block: number },
   at: Lsn,
   signal: AbortSignal | undefined,
-): Promise<{ lsn: Lsn; bytes: Uint8Array } | undefined> {
-  const chain = await reader.collectValues(space, block, at, { signal, evenInconsistent: true });
-  if (chain.length === 0) return undefined;
-  const bytes = chain.buffers[0].subarray(chain.offsets[0], chain.offsets[0] + chain.lengths[0]);
-  return { lsn: chain.lsns[0], bytes };
+): Promise<Uint8Array | undefined> {
+  return await reader.getValue(space, block, at, { signal, evenInconsistent: true });
 }
 
 async function nextXidOf(reader: TimelineReader, signal?: AbortSignal): Promise<number> {
@@ -254,7 +252,7 @@ class TimeIndex {
   }
 
   async #read(kind: number, number: number, lsn: Lsn): Promise<Uint8Array | undefined> {
-    return (await readVersion(this.#reader, timeSpace(kind, number), lsn, this.#signal))?.bytes;
+    return await readValue(this.#reader, timeSpace(kind, number), lsn, this.#signal);
   }
 
   /** The last LSN of slot or stretch `number` that can be read; at the floor for those before it. */

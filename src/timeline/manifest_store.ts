@@ -61,6 +61,12 @@ export class ManifestWriter {
   readonly #clock: Clock;
   #current: StoredManifest;
   #fenced = false;
+  /**
+   * Told of every manifest that is in force from now on.
+   *
+   * @param isGuest It has changes that others have made.
+   */
+  onCommit?: (manifest: Manifest, isGuest: boolean) => void;
   #lastCommit: Promise<unknown> = Promise.resolve();
 
   private constructor(store: ObjectStore, clock: Clock, current: StoredManifest) {
@@ -142,6 +148,30 @@ export class ManifestWriter {
     return commit;
   }
 
+  /**
+   * The manifest with what guests have changed since the last commit.
+   *
+   * @throws {FencedError} If another writer has taken over; this writer can never commit again.
+   */
+  refresh(signal?: AbortSignal): Promise<Manifest> {
+    const refresh = this.#lastCommit.then(async () => {
+      if (this.#fenced) throw fenced(this.#current.manifest.timeline);
+      const { timeline, epoch } = this.#current.manifest;
+      const stored = await readManifest(this.#store, timeline, signal);
+      if (stored === undefined || stored.manifest.epoch !== epoch) {
+        this.#fenced = true;
+        throw fenced(timeline, stored?.manifest);
+      }
+      if (stored.etag !== this.#current.etag) {
+        this.#current = stored;
+        this.onCommit?.(stored.manifest, true);
+      }
+      return this.#current.manifest;
+    });
+    this.#lastCommit = refresh.catch(() => {});
+    return refresh;
+  }
+
   async #commit(edit: ManifestEdit, signal?: AbortSignal): Promise<Manifest> {
     if (this.#fenced) throw fenced(this.#current.manifest.timeline);
     for (;;) {
@@ -155,10 +185,12 @@ export class ManifestWriter {
       try {
         const etag = await putManifest(this.#store, next, this.#current.etag, signal);
         this.#current = { manifest: next, etag };
+        this.onCommit?.(next, false);
         break;
       } catch (error) {
         if (!(error instanceof UnavailableError || error instanceof FencedError)) throw error;
         const adopted = await this.#adoptOwnEpoch(signal);
+        if (adopted !== undefined) this.onCommit?.(adopted, adopted.commitId !== next.commitId);
         if (adopted?.commitId === next.commitId) break;
         if (error instanceof UnavailableError) throw error;
         // What is in the way may be a guest's, or an earlier try of ours, of which we did not know that it happened.

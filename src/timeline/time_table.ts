@@ -164,8 +164,9 @@ export class TimeTable {
   ): void {
     const text = new TextEncoder().encode(name);
     const bytes = new Uint8Array(RESTORE_POINT_HEADER_BYTES + text.length);
-    setU64(bytes, 0, this.#restorePointLsn);
-    setMicros(bytes, 8, micros);
+    setU64(bytes, 0, lsn);
+    setU64(bytes, 8, this.#restorePointLsn);
+    setMicros(bytes, 16, micros);
     bytes.set(text, RESTORE_POINT_HEADER_BYTES);
     put(builder, spaces, timeSpace(TIME_RESTORE_POINT, 0), lsn, bytes);
     this.#restorePointLsn = lsn;

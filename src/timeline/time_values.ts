@@ -27,9 +27,10 @@
  *                  |time - that of the entry before, or lastMicros, or 0|
  *                  |xid - that of the entry before, or 0|
  * point    family TIME, a = 2, b = 0, block 0: the newest restore point; those before are found one by one
- *        0     8 previousLsn   where the record of the one before ends, 0 if none         u64
- *        8     8 micros                                                                   i64
- *       16       name, UTF-8
+ *        0     8 lsn           where its record ends                                    u64
+ *        8     8 previousLsn   where the record of the one before ends, 0 if none         u64
+ *       16     8 micros                                                                   i64
+ *       24       name, UTF-8
  * ```
  *
  * @module
@@ -52,7 +53,7 @@ export const TIME_RESTORE_POINT = 2;
 /** Bytes before a slot's entries. */
 export const SLOT_HEADER_BYTES = 24;
 export const STRETCH_VALUE_BYTES = 48;
-export const RESTORE_POINT_HEADER_BYTES = 16;
+export const RESTORE_POINT_HEADER_BYTES = 24;
 
 /** Flags in an entry's second varint: its LSNs are multiples of 8. */
 export const ENTRY_ABORTED = 1;
@@ -107,6 +108,8 @@ export interface TimeSlot extends TimeBefore {
 export interface RestorePoint {
   readonly name: string;
   readonly micros: number;
+  /** Where its record ends. */
+  readonly lsn: Lsn;
   /** Where the record of the one before ends, 0 if there is none. */
   readonly previousLsn: Lsn;
 }
@@ -222,8 +225,9 @@ export function decodeRestorePoint(bytes: Uint8Array): RestorePoint {
     });
   }
   return {
-    previousLsn: getU64(bytes, 0) as Lsn,
-    micros: getMicros(bytes, 8),
+    lsn: getU64(bytes, 0) as Lsn,
+    previousLsn: getU64(bytes, 8) as Lsn,
+    micros: getMicros(bytes, 16),
     name: new TextDecoder().decode(bytes.subarray(RESTORE_POINT_HEADER_BYTES)),
   };
 }

@@ -24,14 +24,24 @@ import { SizeTable } from "./sizes.ts";
 import { TimeTable } from "./time_table.ts";
 import { LsnGate } from "./wait.ts";
 
+/** The layers of a timeline that this one is a branch of, directly or not. */
+export interface AncestorLayers {
+  readonly timeline: string;
+  /** Entries above do not count. */
+  readonly lsn: Lsn;
+  readonly layers: LayerMap;
+}
+
 /** What a read works on: memory layers newest first, and the layer files below them. */
 export interface TimelineView {
   readonly memory: readonly MemoryLayer[];
   readonly layers: LayerMap;
   /** Reads are possible in `[floorLsn, lastRecordLsn]`, and at what is held below. */
   readonly floorLsn: Lsn;
-  /** LSNs of pins and branches below the floor. */
+  /** LSNs of pins and branches: readable also below the floor. */
   readonly heldLsns: ReadonlySet<Lsn>;
+  /** Where a branch reads on, the nearest first. */
+  readonly ancestors: readonly AncestorLayers[];
   /** The end of the base backup. */
   readonly consistentLsn: Lsn;
   readonly lastRecordLsn: Lsn;
@@ -50,6 +60,8 @@ export interface TimelineStart {
   readonly cutoffLsn?: Lsn;
   /** LSNs of pins and branches: they can be read even below the cut-off. */
   readonly heldLsns?: Iterable<Lsn>;
+  /** The nearest first. */
+  readonly ancestors?: readonly AncestorLayers[];
   /** Where memory layers' memory comes from. Default: buffers of their own. */
   readonly arena?: ByteArena;
 }
@@ -71,6 +83,7 @@ export class Timeline {
   consistentLsn: Lsn;
   #cutoffLsn: Lsn;
   #heldLsns: ReadonlySet<Lsn>;
+  #ancestors: readonly AncestorLayers[];
 
   readonly #lastRecord: LsnGate;
   readonly #remoteConsistent: LsnGate;
@@ -89,6 +102,7 @@ export class Timeline {
     this.consistentLsn = start.consistentLsn;
     this.#cutoffLsn = start.cutoffLsn ?? start.consistentLsn;
     this.#heldLsns = new Set(start.heldLsns);
+    this.#ancestors = start.ancestors ?? [];
     this.arena = start.arena;
     this.#layers = start.layers;
     this.#lastRecord = new LsnGate(start.diskConsistentLsn);
@@ -103,6 +117,10 @@ export class Timeline {
   /** History below is collected, but for what pins and branches hold. */
   get cutoffLsn(): Lsn {
     return this.#cutoffLsn;
+  }
+  /** Timelines that this one is a branch of, the nearest first. */
+  get ancestors(): readonly AncestorLayers[] {
+    return this.#ancestors;
   }
   /** Reads are possible from here on: the base backup's end, or the cut-off. */
   get floorLsn(): Lsn {
@@ -147,6 +165,7 @@ export class Timeline {
       layers: this.#layers,
       floorLsn: this.floorLsn,
       heldLsns: this.#heldLsns,
+      ancestors: this.#ancestors,
       consistentLsn: this.consistentLsn,
       lastRecordLsn: this.lastRecordLsn,
     };
@@ -183,7 +202,7 @@ export class Timeline {
     if (this.#frozen[0] !== flushed) {
       throw new TypeError("Cannot complete a flush: not the oldest frozen layer");
     }
-    this.#layers = this.#layers.withChanges({ add: descriptors });
+    this.replaceLayers(descriptors, []);
     this.#frozen = this.#frozen.slice(1);
     this.#remoteConsistent.advance(flushed.endLsn);
     this.#onDisk.advance(flushed.endLsn);
@@ -194,9 +213,31 @@ export class Timeline {
     this.#onDisk.advance(lsn);
   }
 
-  /** Replaces layer files by others of the same content. */
+  /** Replaces layer files by others of the same content. What is there, or gone, already stays so. */
   replaceLayers(add: readonly LayerDescriptor[], remove: readonly LayerDescriptor[]): void {
-    this.#layers = this.#layers.withChanges({ add, remove: remove.map((layer) => layer.name) });
+    const has = ({ name }: LayerDescriptor) => this.#layers.get(name) !== undefined;
+    this.#layers = this.#layers.withChanges({
+      add: add.filter((layer) => !has(layer)),
+      remove: remove.filter(has).map((layer) => layer.name),
+    });
+  }
+
+  /** Takes over what history is kept, and where a branch reads on. */
+  keep(
+    { cutoffLsn, heldLsns, ancestors }: Required<Pick<TimelineStart, "cutoffLsn" | "heldLsns" | "ancestors">>,
+  ): void {
+    this.#cutoffLsn = cutoffLsn;
+    this.#heldLsns = new Set(heldLsns);
+    this.#ancestors = ancestors;
+  }
+
+  /** For readers: history has grown up to here, in layers that the manifest names. */
+  extendTo(lsn: Lsn, tli: number): void {
+    if (lsn <= this.lastRecordLsn) return;
+    this.#open = new MemoryLayer(lsn, tli, this.arena);
+    this.#lastRecord.advance(lsn);
+    this.#remoteConsistent.advance(lsn);
+    this.#onDisk.advance(lsn);
   }
 
   /** Ends all waiting: this process takes in no more WAL. */

@@ -96,7 +96,7 @@ export class WrittenTimeline {
     const manifest = stored === undefined
       ? await ManifestWriter.create(store, clock, emptyManifest())
       : await ManifestWriter.claim(store, clock, stored);
-    const attached = await openTimeline(manifest.manifest, { store, clock, local });
+    const attached = await openTimeline(manifest.manifest, { store, clock, local, writer: manifest });
     const isNew = manifest.manifest.diskConsistentLsn === TEST_START;
     const state = isNew ? new ClusterState() : await loadWriterState(attached);
     return new WrittenTimeline(attached, manifest, state, { ...options, store, clock });
