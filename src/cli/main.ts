@@ -6,6 +6,7 @@
 import process from "node:process";
 import { Command } from "../deps/commander.ts";
 import { VERSION } from "../status/version.ts";
+import { compactVerb } from "./compact.ts";
 import { type Environment, usageOf } from "./config.ts";
 import { EXIT_CODES, EXIT_OK, exitCodeOf, UsageError } from "./exit_codes.ts";
 import { followVerb } from "./follow.ts";
@@ -13,6 +14,7 @@ import { importVerb } from "./import.ts";
 import { infoVerb } from "./info.ts";
 import { layersVerb } from "./layers.ts";
 import { pageVerb } from "./page.ts";
+import { restoreVerb } from "./restore.ts";
 import { Terminal } from "./terminal.ts";
 import { makeContext, type Verb } from "./verb.ts";
 import { verifyVerb } from "./verify.ts";
@@ -25,8 +27,10 @@ const VERBS: readonly Verb[] = [
   infoVerb,
   layersVerb,
   pageVerb,
+  restoreVerb,
   verifyVerb,
   waldumpVerb,
+  compactVerb,
 ];
 
 /** Runs a command line and returns its exit code. Prints everything, throws nothing. */

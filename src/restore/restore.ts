@@ -18,7 +18,7 @@ import { formatLsn, type Lsn } from "../lsn.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import type { RestoreTarget } from "../ports/restore_target.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
-import { BulkReader, type BulkReadOptions } from "./bulk_read.ts";
+import { BulkReader, type BulkReadOptions, neededLayers } from "./bulk_read.ts";
 import { clusterDirectories, type ClusterFiles, clusterFiles } from "./cluster_files.ts";
 import type { RestoreOptions, RestoreSummary } from "./options.ts";
 import { pagesOneByOne, type PageSource } from "./page_source.ts";
@@ -135,6 +135,18 @@ export async function writeRestore(
   return summary;
 }
 
+/** Bytes of layers that a restore reads at most: of those that are not resident, and that its LSN needs. */
+export function bytesToFetch({ timeline, files }: AttachedTimeline, plan: RestorePlan): number {
+  const first = plan.forks[0]?.space;
+  const last = plan.forks.at(-1)?.space;
+  if (first === undefined || last === undefined) return 0;
+  const keyMin = { ...first, block: 0 };
+  const keyMax = { ...last, block: 0xffff_ffff };
+  const layers = timeline.view().layers.overlapping(keyMin, keyMax, 0 as Lsn, plan.lsn + 1 as Lsn);
+  return neededLayers(layers, keyMin, keyMax, plan.lsn)
+    .reduce((sum, { name, size }) => files.isResident(name) ? sum : sum + size, 0);
+}
+
 /** Opens pages for reading in key order: by walking layers, or page by page where history is another timeline's too. */
 function openPages(
   attached: AttachedTimeline,
@@ -168,6 +180,7 @@ async function checkWindow(
   signal?: AbortSignal,
 ): Promise<void> {
   const { manifest, timeline } = attached;
+  const { floorLsn, heldLsns } = timeline.view();
   const missing = store === undefined ? [] : await findMissingLayers(store, manifest, signal);
   const window = recoverableWindow(manifest, missing);
   // A follower in this process may be ahead of what is durable.
@@ -175,7 +188,9 @@ async function checkWindow(
   const hint = window.from === undefined
     ? `Nothing can be restored: ${window.reason}.`
     : `Recoverable: ${formatLsn(window.from)} to ${formatLsn(to ?? window.from)}; ${window.reason}.`;
-  if (window.from !== undefined && lsn < window.from) throw new LsnCollectedError(lsn, window.from, { hint });
+  if (window.from !== undefined && lsn < Math.max(window.from, floorLsn) && !heldLsns.has(lsn)) {
+    throw new LsnCollectedError(lsn, window.from, { hint });
+  }
   if (missing.length > 0 && (window.to === undefined || lsn > window.to)) {
     throw new NotFoundError(
       `Cannot restore LSN ${formatLsn(lsn)}: layer ${missing[0].object} is missing from the store`,
