@@ -87,7 +87,7 @@ export async function walCorpus(options: CorpusOptions = {}): Promise<WalCorpus>
   return openCorpus(path, checksums);
 }
 
-function openCorpus(path: string, hintBitsLogged: boolean): WalCorpus {
+export function openCorpus(path: string, hintBitsLogged: boolean): WalCorpus {
   const baseDir = `${path}/base`;
   const wal = openWalDirectory(`${path}/pg_wal`);
   const profile = profileOfDataDirectory(baseDir);
@@ -137,7 +137,7 @@ async function generate(directory: string, options: Required<CorpusOptions>): Pr
 }
 
 /** Copies the segments that hold WAL from `startLsn` on. */
-async function keepSegmentsFrom(from: string, to: string, startLsn: Lsn): Promise<void> {
+export async function keepSegmentsFrom(from: string, to: string, startLsn: Lsn): Promise<void> {
   await Deno.mkdir(to);
   const { walSegmentSize } = openWalDirectory(from);
   const first = segmentFileName(1, segmentNumber(startLsn, walSegmentSize), walSegmentSize);

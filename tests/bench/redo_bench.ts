@@ -1,0 +1,93 @@
+/**
+ * Redo beside PostgreSQL's crash recovery of the same WAL, in one run: the same base, every record applied in order to
+ * pages in memory, on one thread.
+ *
+ * Both sides read WAL from files, check every record's CRC, decode it and edit pages (and transaction status). PostgreSQL's
+ * figures are those of its log line "redo done", so that neither its start nor the checkpoint at its end is in them; it runs
+ * with fsync off and buffers for everything. Reach: at least 1.5 times PostgreSQL's speed on each load.
+ *
+ * ```
+ * deno task bench redo        deno run -A tests/bench/redo_bench.ts gin gist
+ * ```
+ *
+ * @module
+ */
+import process from "node:process";
+import { readRecords } from "../support/wal_files.ts";
+import { timeRecovery } from "./recovery.ts";
+import { REDO_LOADS, redoCorpus } from "./redo_corpus.ts";
+import { RedoPages } from "./redo_pages.ts";
+import type { WalCorpus } from "./wal_corpus.ts";
+
+const MB = 1e6;
+const RUNS = 5;
+const REACH = 1.5;
+
+interface Timing {
+  seconds: number;
+  /** Processor time, of all threads. */
+  cpuSeconds: number;
+}
+
+/** One replay of a whole corpus. */
+export function timeRedo(corpus: WalCorpus): Timing {
+  const pages = new RedoPages(corpus);
+  const cpu = process.cpuUsage();
+  const started = performance.now();
+  let records = 0;
+  for (const batch of readRecords(corpus.wal, corpus.startLsn, corpus.profile)) {
+    pages.apply(batch);
+    records += batch.count;
+  }
+  const seconds = (performance.now() - started) / 1000;
+  const { user, system } = process.cpuUsage(cpu);
+  pages.close();
+  if (records !== corpus.records) {
+    throw new Error(`Cannot measure: expected ${corpus.records} records, got ${records}`);
+  }
+  return { seconds, cpuSeconds: (user + system) / MB };
+}
+
+async function benchLoad(name: string): Promise<number> {
+  const corpus = await redoCorpus(name);
+  const walBytes = corpus.endLsn - corpus.startLsn;
+  const line = (what: string, { seconds, cpuSeconds }: Timing) =>
+    console.log(
+      `  ${what.padEnd(28)} ${seconds.toFixed(2)} s (processor ${cpuSeconds.toFixed(2)} s) ` +
+        `${(walBytes / MB / seconds).toFixed(0).padStart(5)} MB/s ${
+          (corpus.records / seconds / 1e6).toFixed(2)
+        } M records/s`,
+    );
+  console.log(`${name}: ${(walBytes / MB).toFixed(0)} MB of WAL, ${corpus.records} records`);
+  const [ratios, cpuRatios]: [number[], number[]] = [[], []];
+  for (let run = 0; run < RUNS; run++) {
+    const recovery = await timeRecovery(corpus);
+    const theirs = { seconds: recovery.elapsedSeconds, cpuSeconds: recovery.cpuSeconds };
+    line("PostgreSQL crash recovery", theirs);
+    const ours = timeRedo(corpus);
+    line("varve redo", ours);
+    ratios.push(theirs.seconds / ours.seconds);
+    cpuRatios.push(theirs.cpuSeconds / ours.cpuSeconds);
+  }
+  const middle = median(ratios);
+  console.log(
+    `  varve / PostgreSQL: median ${middle.toFixed(2)} of ${
+      ratios.map((ratio) => ratio.toFixed(2)).join(", ")
+    }; ` +
+      `by processor time ${median(cpuRatios).toFixed(2)}; reach ${REACH}`,
+  );
+  return middle;
+}
+
+function median(values: number[]): number {
+  return values.toSorted((left, right) => left - right)[values.length >> 1];
+}
+
+if (import.meta.main) {
+  const names = Deno.args.length > 0 ? Deno.args : REDO_LOADS;
+  const medians = new Map<string, number>();
+  for (const name of names) medians.set(name, await benchLoad(name));
+  console.log(
+    `varve / PostgreSQL: ${[...medians].map(([name, ratio]) => `${name} ${ratio.toFixed(2)}`).join(", ")}`,
+  );
+}

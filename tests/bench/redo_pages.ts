@@ -1,0 +1,200 @@
+/**
+ * All pages of a data set in memory, and all records of its WAL applied to them in order, as PostgreSQL's recovery does: what
+ * the bench of redo measures.
+ *
+ * Pages lie in an arena; those that WAL does not make anew are read from the base directory when they are first touched.
+ *
+ * @module
+ */
+import { getU32 } from "../../src/bytes/little_endian.ts";
+import type { Lsn } from "../../src/lsn.ts";
+import type { EffectSink } from "../../src/postgres/effects/effect_sink.ts";
+import { heapVisibilityEffects } from "../../src/postgres/effects/heap_visibility.ts";
+import { VISIBILITYMAP_FORKNUM } from "../../src/postgres/page/masks.ts";
+import { BLCKSZ, Page } from "../../src/postgres/page/page.ts";
+import { CLOG_XACTS_PER_PAGE, SLRU_XACT } from "../../src/postgres/page/slru.ts";
+import { mapBlockCutByTruncate, mapBlocksAfterTruncate } from "../../src/postgres/page/visibility_map.ts";
+import { finishGistSplit, gistImageNeedsRedo } from "../../src/postgres/redo/gist/gist.ts";
+import { type RedoContext, redoRecord, type RedoTarget } from "../../src/postgres/redo/registry.ts";
+import { redoSlruPage } from "../../src/postgres/redo/slru.ts";
+import { restoreImage } from "../../src/postgres/wal/block_image.ts";
+import { DecodedRecord } from "../../src/postgres/wal/record.ts";
+import type { RecordBatch } from "../../src/postgres/wal/record_batch.ts";
+import { RM_DBASE_ID, RM_HEAP2_ID, RM_HEAP_ID, RM_SMGR_ID, RM_XACT_ID } from "../../src/postgres/wal/rmgr.ts";
+import type { WalCorpus } from "./wal_corpus.ts";
+
+const XLOG_SMGR_TRUNCATE = 0x20;
+const XLOG_XACT_OPMASK = 0x70;
+const XLOG_XACT_COMMIT = 0x00;
+const XLOG_XACT_ABORT = 0x20;
+
+const FORK_SUFFIXES = ["", "_fsm", "_vm", "_init"];
+const ARENA_PAGES = 2048;
+
+/** One fork of a relation. */
+class Fork {
+  readonly pages: (Page | undefined)[] = [];
+  readonly file: Deno.FsFile | undefined;
+  /** Blocks of the file that still count. */
+  fileBlocks: number;
+
+  constructor(path: string) {
+    try {
+      this.file = Deno.openSync(path);
+      this.fileBlocks = this.file.statSync().size / BLCKSZ;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      this.fileBlocks = 0;
+    }
+  }
+
+  exists(block: number): boolean {
+    return block < this.fileBlocks || block < this.pages.length;
+  }
+}
+
+export class RedoPages {
+  /** Pages edited by redo, restored from images, and left as they were. */
+  replayed = 0;
+  restored = 0;
+  skipped = 0;
+  readonly #baseDir: string;
+  readonly #record: DecodedRecord;
+  readonly #context: RedoContext;
+  readonly #target: RedoTarget = { blockIndex: 0, fork: 0, block: 0 };
+  /** By database and relation, fork in the low bits: what one database of a bench needs. */
+  readonly #forks = new Map<number, Fork>();
+  #lastKey = -1;
+  #last: Fork | undefined;
+  #arena = new ArrayBuffer(ARENA_PAGES * BLCKSZ);
+  #arenaUsed = 0;
+  readonly #xactPages: Uint8Array[] = [];
+  readonly #sink: EffectSink;
+
+  constructor(corpus: WalCorpus) {
+    this.#baseDir = corpus.baseDir;
+    this.#record = new DecodedRecord(corpus.profile);
+    this.#context = { hintBitsLogged: corpus.hintBitsLogged };
+    const touchBlock = this.#touchBlock.bind(this);
+    this.#sink = { touchBlock } as unknown as EffectSink;
+  }
+
+  /** Applies a batch. */
+  apply(batch: RecordBatch): void {
+    const { bytes, offsets, endLsns, count } = batch;
+    const record = this.#record;
+    for (let at = 0; at < count; at++) {
+      record.decode(bytes, offsets[at], endLsns[at] as Lsn);
+      for (let index = 0; index < record.blockCount; index++) this.#applyBlock(index);
+      this.#applyRest();
+    }
+  }
+
+  close(): void {
+    for (const fork of this.#forks.values()) fork.file?.close();
+  }
+
+  #applyBlock(index: number): void {
+    const record = this.#record;
+    const fork = this.#fork(record.blockDb[index], record.blockRel[index], record.blockFork[index]);
+    const block = record.blockNumber[index];
+    if (record.imageApplies(index)) {
+      const page = fork.pages[block] ?? this.#newPage(fork, block);
+      restoreImage(record, index, page);
+      if (gistImageNeedsRedo(record, index)) finishGistSplit(page, record.endLsn);
+      this.restored++;
+      return;
+    }
+    const page = fork.pages[block] ?? this.#readPage(fork, block);
+    if (!record.willInit(index) && record.endLsn <= page.lsn) {
+      this.skipped++;
+      return;
+    }
+    const target = this.#target;
+    target.blockIndex = index;
+    target.fork = record.blockFork[index];
+    target.block = block;
+    redoRecord(page, record, target, this.#context);
+    this.replayed++;
+  }
+
+  /** What the record does to pages that it does not name. */
+  #applyRest(): void {
+    const record = this.#record;
+    const { rmid } = record;
+    if (rmid === RM_HEAP_ID || rmid === RM_HEAP2_ID) heapVisibilityEffects(record, this.#sink);
+    else if (rmid === RM_XACT_ID) {
+      const op = record.info & XLOG_XACT_OPMASK;
+      if (op === XLOG_XACT_COMMIT || op === XLOG_XACT_ABORT) this.#endTransaction();
+    } else if (rmid === RM_SMGR_ID && record.opInfo === XLOG_SMGR_TRUNCATE) this.#truncate();
+    else if (rmid === RM_DBASE_ID) throw new Error("Cannot measure: the load creates or drops databases");
+  }
+
+  #touchBlock(_spc: number, db: number, rel: number, forkNumber: number, block: number): void {
+    const fork = this.#fork(db, rel, forkNumber);
+    if (!fork.exists(block)) return;
+    const page = fork.pages[block] ?? this.#readPage(fork, block);
+    if (this.#record.endLsn <= page.lsn) return;
+    const target = this.#target;
+    target.blockIndex = -1;
+    target.fork = forkNumber;
+    target.block = block;
+    redoRecord(page, this.#record, target, this.#context);
+  }
+
+  /** The loads have no subtransactions, so that one page is all. */
+  #endTransaction(): void {
+    const pageno = Math.floor(this.#record.xid / CLOG_XACTS_PER_PAGE);
+    const page = this.#xactPages[pageno] ??= new Uint8Array(BLCKSZ);
+    redoSlruPage(page, SLRU_XACT, pageno, this.#record);
+  }
+
+  #truncate(): void {
+    const { bytes, mainOffset } = this.#record;
+    const [blocks, spc, db, rel] = [0, 4, 8, 12].map((offset) => getU32(bytes, mainOffset + offset));
+    this.#cut(this.#fork(db, rel, 0), blocks);
+    this.#cut(this.#fork(db, rel, VISIBILITYMAP_FORKNUM), mapBlocksAfterTruncate(blocks));
+    const cut = mapBlockCutByTruncate(blocks);
+    if (cut >= 0) this.#touchBlock(spc, db, rel, VISIBILITYMAP_FORKNUM, cut);
+  }
+
+  #cut(fork: Fork, blocks: number): void {
+    fork.fileBlocks = Math.min(fork.fileBlocks, blocks);
+    if (fork.pages.length > blocks) fork.pages.length = blocks;
+  }
+
+  #fork(db: number, rel: number, forkNumber: number): Fork {
+    const key = (db * 0x1_0000_0000 + rel) * 4 + forkNumber;
+    if (key === this.#lastKey) return this.#last!;
+    let fork = this.#forks.get(key);
+    if (fork === undefined) {
+      const folder = db === 0 ? "global" : `base/${db}`;
+      fork = new Fork(`${this.#baseDir}/${folder}/${rel}${FORK_SUFFIXES[forkNumber]}`);
+      this.#forks.set(key, fork);
+    }
+    this.#lastKey = key;
+    this.#last = fork;
+    return fork;
+  }
+
+  /** A page of zeros. */
+  #newPage(fork: Fork, block: number): Page {
+    if (this.#arenaUsed === ARENA_PAGES) {
+      this.#arena = new ArrayBuffer(ARENA_PAGES * BLCKSZ);
+      this.#arenaUsed = 0;
+    }
+    const page = new Page(this.#arena, this.#arenaUsed++ * BLCKSZ);
+    while (fork.pages.length < block) fork.pages.push(undefined);
+    fork.pages[block] = page;
+    return page;
+  }
+
+  #readPage(fork: Fork, block: number): Page {
+    const page = this.#newPage(fork, block);
+    if (block < fork.fileBlocks) {
+      fork.file!.seekSync(block * BLCKSZ, Deno.SeekMode.Start);
+      fork.file!.readSync(page.u8);
+    }
+    return page;
+  }
+}
