@@ -58,9 +58,9 @@ export class ImageFloors {
     return lowest as Lsn;
   }
 
-  /** Whether no read at or above the floors visits the layer. */
-  settles(layer: LayerDescriptor): boolean {
-    return this.lowest(layer.keyMin, layer.keyMax) + 1 >= layer.lsnEnd;
+  /** Whether no read at or above the floors visits the layer; of keys in a range, if one is given. */
+  settles(layer: LayerDescriptor, { keyMin, keyMax }: KeyRange = layer): boolean {
+    return this.lowest(greaterKey(layer.keyMin, keyMin), lesserKey(layer.keyMax, keyMax)) + 1 >= layer.lsnEnd;
   }
 
   /** The segment that holds a key. */

@@ -167,7 +167,7 @@ export class LayerFetcher {
     });
     // What lies below a complete image does not count: what that lacks is gone.
     const floors = new ImageFloors(visits.map(({ layer }) => layer), lsn);
-    const open = visits.filter(({ layer }) => layer.complete || !floors.settles(layer));
+    const open = visits.filter(({ layer }) => layer.complete || !floors.settles(layer, { keyMin, keyMax }));
     await sideBySide(open, LISTING_WIDTH, async ({ fetcher, layer, upTo }) => {
       const take = (block: DecodedBlock) => newest.addBlock(block, family, upTo);
       await fetcher.#forEachBlock(layer, keyMin, keyMax, { cause }, take, signal);

@@ -79,7 +79,7 @@ export async function nextImages(
   const lsn = target.durableLsn;
   if (lsn < timeline.consistentLsn || timeline.layers.count === 0) return undefined;
   const opener = compactionOpener(target);
-  const sources = sourcesAt(target, lsn);
+  const sources = target.parts.attached.sources(lsn);
   const relations = await liveSpaces(sources, FAMILY_RELATION, signal);
   const slrus = await liveSpaces(sources, FAMILY_SLRU, signal);
   const parts = await weighParts(
@@ -147,10 +147,6 @@ export async function makeImages(
   return result;
 }
 
-function sourcesAt(target: UpkeepTarget, lsn: Lsn): BulkSource[] {
-  return [{ layers: target.parts.attached.timeline.layers, opener: compactionOpener(target), lsn }];
-}
-
 /** The spaces of a family that exist, with their lengths, ascending. */
 async function liveSpaces(
   sources: readonly BulkSource[],
@@ -178,7 +174,7 @@ async function writeImage(
   const { attached, store, local, codec, faults } = target.parts;
   const { pacer, readBytes, signal } = options;
   const { facts, name } = attached.timeline;
-  const sources = sourcesAt(target, lsn);
+  const sources = attached.sources(lsn);
   const context = { hintBitsLogged: hintBitsLogged(facts) };
   const replayer = new Replayer(profileOfMajor(facts.major), context, attached.codecs.image);
   const within = spaces?.filter(({ space, blocks }) =>

@@ -83,6 +83,8 @@ export class UpkeepLoop {
   readonly #leftOut: KeySpace[] = [];
   readonly #pacer: Pacer;
   #seenLsn: Lsn;
+  /** Where the last round found what is durable. */
+  #doneLsn = 0;
   #wal = { bytes: 0, atMs: -Infinity };
   #loop: Promise<void> | undefined;
 
@@ -104,6 +106,11 @@ export class UpkeepLoop {
   get writeAmplification(): number | null {
     const { flushedBytes, deltaBytes, imageBytes } = this.counters;
     return flushedBytes === 0 ? null : (flushedBytes + deltaBytes + imageBytes) / flushedBytes;
+  }
+
+  /** Whether all was done that is to be done of what is durable now. */
+  get isIdle(): boolean {
+    return this.#doneLsn >= this.#target.durableLsn;
   }
 
   /** Starts the loop. */
@@ -137,9 +144,9 @@ export class UpkeepLoop {
   /** Does all that is to be done now. */
   async round(signal: AbortSignal): Promise<void> {
     const { counters } = this;
+    const lsn = this.#target.durableLsn;
     const options = { ...this.#options, pacer: this.#pacer, leftOut: this.#leftOut, signal };
     for (;;) {
-      this.#target.refresh();
       this.#countFlushed();
       const done = await compact(this.#target, options);
       if (done === undefined) break;
@@ -149,16 +156,14 @@ export class UpkeepLoop {
       counters.deltaLayers += done.outputs;
       counters.deltaBytes += done.outputBytes;
     }
-    if (this.#target.durableLsn > this.#imagesLookedAt) {
-      const lsn = this.#target.durableLsn;
+    if (lsn > this.#doneLsn) {
       const made = await makeImages(this.#target, options);
       counters.imageLayers += made?.images ?? 0;
       counters.imageBytes += made?.imageBytes ?? 0;
-      this.#imagesLookedAt = lsn;
     }
     for (const task of this.#options.tasks ?? []) await task.run(this.#target, signal);
+    this.#doneLsn = lsn;
   }
-  #imagesLookedAt = 0;
 
   /** Waits for the next flush, or some time. */
   async #idle(stopped: AbortSignal): Promise<void> {

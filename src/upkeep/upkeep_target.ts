@@ -17,14 +17,13 @@ import type { FaultPoints } from "../ports/fault_points.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
-import { describeManifestLayer, type Manifest, manifestLayer } from "../timeline/manifest.ts";
+import { type Manifest, manifestLayer } from "../timeline/manifest.ts";
 import {
   type ManifestChange,
   type ManifestEdit,
   type ManifestWriter,
   updateManifest,
 } from "../timeline/manifest_store.ts";
-import { manifestKey } from "../timeline/object_keys.ts";
 
 /** What a process that keeps a timeline is given. */
 export interface UpkeepParts {
@@ -109,24 +108,6 @@ export class UpkeepTarget {
     timeline.replaceLayers(add, remove);
     if (faults !== undefined) await faults("compact-after-commit");
     await Promise.all(remove.map(({ name }) => attached.files.forget(name)));
-  }
-
-  /**
-   * Takes over into this process what others have done to the layers: guests beside a writer, or other guests. A flush that
-   * is under way in this process is left alone.
-   */
-  refresh(): void {
-    const { timeline } = this.parts.attached;
-    const { layers } = this.manifest;
-    const object = manifestKey(timeline.name);
-    const named = new Set(layers.map((layer) => layer.name));
-    const remove = timeline.layers.layers().filter((layer) => !named.has(layer.name));
-    const add = layers.filter((layer) => timeline.layers.get(layer.name) === undefined)
-      .map((layer) => describeManifestLayer(layer, object))
-      .filter((layer) =>
-        layer.level > 0 || layer.kind === "image" || layer.lsnEnd <= timeline.remoteConsistentLsn + 1
-      );
-    if (add.length > 0 || remove.length > 0) timeline.replaceLayers(add, remove);
   }
 
   #checkEpoch(current: Manifest): void {

@@ -36,15 +36,9 @@ async function catchUp(cluster: Cluster, following: Following): Promise<number> 
   return timeline.walBytes / (performance.now() - startedMs) * 1000;
 }
 
-/** Resolves when upkeep has nothing to do at the moment. */
-async function settled({ upkeep, timeline }: Following): Promise<void> {
-  let seen = "";
-  await waitFor(() => {
-    const now = `${JSON.stringify(upkeep?.counters)} ${timeline.remoteConsistentLsn}`;
-    const isSame = now === seen;
-    seen = now;
-    return isSame;
-  }, { what: "upkeep has nothing to do", intervalMs: 3000, timeoutMs: 120_000 });
+/** Resolves when upkeep has nothing to do. */
+async function settled({ upkeep }: Following): Promise<void> {
+  await waitFor(() => upkeep?.isIdle, { what: "upkeep has nothing to do", timeoutMs: 300_000 });
 }
 
 function quantiles(values: number[], digits: number): string {
