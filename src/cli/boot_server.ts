@@ -27,6 +27,8 @@ export interface BootOptions {
   dataDir: string;
   /** A superuser. */
   user: string;
+  /** The only database that is there. Default: all are. */
+  database?: string;
   /** Whom the directory belongs to, where that is not who runs this. */
   owner?: { readonly uid: number; readonly gid: number };
   clock: Clock;
@@ -67,7 +69,7 @@ export async function bootServer(options: BootOptions): Promise<BootReport> {
       const startedMs = clock.monotonicMs();
       await server.ready(signal);
       const startMs = clock.monotonicMs() - startedMs;
-      const found = await new Checker(folder, options.user).run(signal);
+      const found = await new Checker(folder, options.user, options.database).run(signal);
       const checkMs = clock.monotonicMs() - startedMs - startMs;
       await server.stop();
       return { startMs, checkMs, ...found, complaints: complaintsIn(await readFile(server.log, "utf8")) };
@@ -169,6 +171,7 @@ type Row = Record<string, unknown>;
 class Checker {
   readonly #folder: string;
   readonly #user: string;
+  readonly #only: string | undefined;
   readonly #found = {
     amcheck: true,
     databases: 0,
@@ -178,13 +181,14 @@ class Checker {
     problems: [] as string[],
   };
 
-  constructor(folder: string, user: string) {
+  constructor(folder: string, user: string, only: string | undefined) {
     this.#folder = folder;
     this.#user = user;
+    this.#only = only;
   }
 
   async run(signal?: AbortSignal) {
-    const names = await this.#query(
+    const names = this.#only !== undefined ? [{ datname: this.#only }] : await this.#query(
       "template1",
       (ask) => ask("SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY 1"),
     );

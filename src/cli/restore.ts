@@ -196,6 +196,7 @@ async function carryOut(
     binaries: values.boot,
     dataDir: directory,
     user: await superuserOf(run),
+    database: values.db,
     owner: values.owner === undefined ? undefined : await ownerOf(values.owner),
     clock,
     signal,

@@ -138,6 +138,8 @@ class PartWriter {
       return paths.length;
     }
     let files = 0;
+    // A stream takes one file after the other.
+    await Promise.all(this.#chunks.map((chunk) => chunk.busy));
     for (let start = 0; start < blocks; start += RELATION_SEGMENT_BLOCKS) {
       const end = Math.min(start + RELATION_SEGMENT_BLOCKS, blocks);
       const segment = start / RELATION_SEGMENT_BLOCKS;
