@@ -60,6 +60,12 @@ const OPTIONS = {
     "store",
     oneOf("store", "disk"),
   ),
+  compact: defaulted(
+    "WHEN",
+    "Merge layers and make images beside following: auto, or off (then run varve compact now and then)",
+    "auto",
+    oneOf("auto", "off"),
+  ),
   giveUpAfter: optional(
     "DURATION",
     "Fail when the source could not be reached for so long; else it is tried for ever",
@@ -138,6 +144,7 @@ async function runFollow(values: FollowValues, context: VerbContext): Promise<nu
     checkpointDistance: values.checkpointDistance,
     flushIntervalMs: values.flushInterval,
     verify: verifyOptions(values, context),
+    upkeep: values.compact === "auto" ? {} : false,
     events: (event) => {
       if (event.topic === "bootstrap.done") backup.end();
       server?.metrics.onEvent(event);
