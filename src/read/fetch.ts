@@ -237,7 +237,7 @@ class KeyRead implements LayerAccess {
   /** Visits that were looked up, but not made yet; the first `#asked` of them have been asked for. */
   readonly #next: LayerVisit[] = [];
   #asked = 0;
-  #ahead = 1;
+  #ahead: number;
   #isAtEnd = false;
 
   constructor(
@@ -254,6 +254,8 @@ class KeyRead implements LayerAccess {
     this.#search = search;
     this.cause = cause;
     this.#signal = signal;
+    // Whole layers are not fetched on a mere suspicion.
+    this.#ahead = blocks.files.downloadsAtOnce ? 0 : 1;
   }
 
   onRequest(): void {
@@ -348,7 +350,7 @@ class KeyRead implements LayerAccess {
       }
       if (next.layer.kind === "image") break;
     }
-    this.#ahead = Math.min(this.#ahead * 2, AHEAD_MAX);
+    this.#ahead = Math.min(Math.max(1, this.#ahead * 2), AHEAD_MAX);
   }
 
   async #ask({ layer, from, to }: LayerVisit): Promise<void> {

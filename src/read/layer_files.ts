@@ -103,6 +103,10 @@ export class LayerFiles {
   get keepsCopies(): boolean {
     return this.#copies !== undefined;
   }
+  /** Whether a layer is downloaded whole as soon as it is read. */
+  get downloadsAtOnce(): boolean {
+    return this.keepsCopies && this.#residency.hotShare === 0;
+  }
   /** Downloads of whole layers under way. */
   get downloading(): number {
     return this.#downloads.size;
