@@ -111,35 +111,67 @@ export function copyBytes(
 
 // Compaction scratch: redo is synchronous, so one of each is enough. 2048 bounds line pointers of any page.
 const scratchBytes = new Uint8Array(BLCKSZ);
+const scratchWords = new Uint32Array(scratchBytes.buffer);
 const itemIndexes = new Uint16Array(BLCKSZ / SizeOfItemId);
+
+/** From this many bytes on `set` on a subarray is quicker than a loop over words. */
+const LONG_RUN = 512;
 
 /**
  * Moves the tuples of the line pointers named in `itemIndexes[0..count)` together at the end of the page, in that
- * order, and sets `pd_upper`. Alignment padding travels with its tuple.
+ * order, and sets `pd_upper`. Alignment padding travels with its tuple; tuples that lie together move together.
+ *
+ * @param presorted Each tuple lies before the one that is named before it, as most pages have them: then all moves go
+ * towards the end of the page and none overwrites what is still to be moved.
  */
-function compactifyTuples(page: Page, count: number): void {
-  scratchBytes.set(page.u8);
+function compactifyTuples(page: Page, count: number, presorted: boolean): void {
+  const { u8, u32 } = page;
   let upper = page.special;
-  for (let index = 0; index < count; index++) {
-    const offnum = itemIndexes[index];
-    const word = page.u32[5 + offnum];
-    const off = word & 0x7fff;
+  let index = 0;
+  // What is in its place already stays there.
+  for (; index < count; index++) {
+    const word = u32[5 + itemIndexes[index]];
     const aligned = MAXALIGN(word >>> 17);
+    if ((word & 0x7fff) + aligned !== upper) break;
     upper -= aligned;
-    if (off !== upper) {
-      copyBytes(page.u8, upper, scratchBytes, off, aligned);
-      page.u32[5 + offnum] = ((word & ~0x7fff) | upper) >>> 0;
+  }
+  if (index < count) {
+    if (!presorted) scratchBytes.set(u8.subarray(page.upper, page.special), page.upper);
+    let [runStart, runEnd] = [0, 0];
+    for (; index < count; index++) {
+      const slot = 5 + itemIndexes[index];
+      const word = u32[slot];
+      const off = word & 0x7fff;
+      const end = off + MAXALIGN(word >>> 17);
+      if (end !== runStart) {
+        moveRun(page, upper, runStart, runEnd, presorted);
+        runEnd = end;
+      }
+      upper -= end - off;
+      runStart = off;
+      u32[slot] = (word & ~0x7fff) | upper;
     }
+    moveRun(page, upper, runStart, runEnd, presorted);
   }
   page.upper = upper;
 }
 
-/** Checks one stored item before compaction and returns its aligned length. */
-function checkedStorage(page: Page, offnum: number): number {
-  const word = page.u32[5 + offnum];
+/** Moves bytes, of the page or else of its copy in `scratchBytes`; all offsets are multiples of 8. */
+function moveRun(page: Page, to: number, start: number, end: number, presorted: boolean): void {
+  if (presorted) page.u8.copyWithin(to, start, end);
+  else if (end - start >= LONG_RUN) page.u8.set(scratchBytes.subarray(start, end), to);
+  else {
+    const { u32 } = page;
+    let target = to >> 2;
+    for (let source = start >> 2; source < end >> 2; source++) u32[target++] = scratchWords[source];
+  }
+}
+
+/** Checks one stored item, given its line pointer, before compaction and returns its aligned length. */
+function checkedStorage(word: number, offnum: number, upper: number, special: number): number {
   const off = word & 0x7fff;
   const aligned = MAXALIGN(word >>> 17);
-  if (off < page.upper || off + aligned > page.special || (off & 7) !== 0) {
+  if (off < upper || off + aligned > special || (off & 7) !== 0) {
     throw new CorruptionError(
       `Cannot compact a page: line pointer ${offnum} has offset ${off} and length ${word >>> 17}`,
     );
@@ -150,23 +182,28 @@ function checkedStorage(page: Page, offnum: number): number {
 /** `PageRepairFragmentation`: compacts a heap page, drops trailing unused line pointers, sets PD_HAS_FREE_LINES. */
 export function pageRepairFragmentation(page: Page): void {
   page.checkPointers();
+  const { u32, upper, special } = page;
   const nline = page.maxOffsetNumber();
   let nstorage = 0;
   let nunused = 0;
   let totalLength = 0;
   let finalUsed = 0;
+  let presorted = true;
+  let lastOffset = special;
   for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
-    const word = page.u32[5 + offnum];
+    const word = u32[5 + offnum];
     if (((word >>> 15) & 3) === LP_UNUSED) {
-      page.u32[5 + offnum] = 0;
+      u32[5 + offnum] = 0;
       nunused++;
       continue;
     }
     finalUsed = offnum;
-    if (word >>> 17 !== 0) {
-      totalLength += checkedStorage(page, offnum);
-      itemIndexes[nstorage++] = offnum;
-    }
+    if (word >>> 17 === 0) continue;
+    const offset = word & 0x7fff;
+    totalLength += checkedStorage(word, offnum, upper, special);
+    itemIndexes[nstorage++] = offnum;
+    if (offset >= lastOffset) presorted = false;
+    lastOffset = offset;
   }
   if (nstorage === 0) page.upper = page.special;
   else {
@@ -175,7 +212,7 @@ export function pageRepairFragmentation(page: Page): void {
         `Cannot compact a page: items take ${totalLength} bytes of ${page.special - page.lower}`,
       );
     }
-    compactifyTuples(page, nstorage);
+    compactifyTuples(page, nstorage, presorted);
   }
   const nunusedEnd = nline - finalUsed;
   page.lower -= nunusedEnd * SizeOfItemId;
@@ -212,7 +249,7 @@ function checkedIndexTuple(page: Page, offnum: number): number {
   if (offnum < FirstOffsetNumber || offnum > nline) {
     throw new CorruptionError("Cannot find the index tuple", { expected: `1..${nline}`, got: offnum });
   }
-  checkedStorage(page, offnum);
+  checkedStorage(page.itemId(offnum), offnum, page.upper, page.special);
   return page.itemOffset(offnum);
 }
 
@@ -267,18 +304,25 @@ export function pageIndexMultiDelete(
     for (let index = count - 1; index >= 0; index--) pageIndexTupleDelete(page, offnums[index]);
     return;
   }
+  const { u32, upper, special } = page;
   const nline = page.maxOffsetNumber();
   let next = 0;
   let kept = 0;
   let totalLength = 0;
+  let presorted = true;
+  let lastOffset = special;
   for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
-    const aligned = checkedStorage(page, offnum);
+    const word = u32[5 + offnum];
+    const aligned = checkedStorage(word, offnum, upper, special);
     if (next < count && offnums[next] === offnum) {
       next++;
       continue;
     }
     totalLength += aligned;
     itemIndexes[kept++] = offnum;
+    const offset = word & 0x7fff;
+    if (offset >= lastOffset) presorted = false;
+    lastOffset = offset;
   }
   if (next !== count) {
     throw new CorruptionError(
@@ -292,11 +336,11 @@ export function pageIndexMultiDelete(
   }
   // Line pointers close up first; after that, item n of the kept ones has line pointer n + 1.
   for (let index = 0; index < kept; index++) {
-    page.u32[6 + index] = page.u32[5 + itemIndexes[index]];
+    u32[6 + index] = u32[5 + itemIndexes[index]];
     itemIndexes[index] = index + 1;
   }
   page.lower = SizeOfPageHeaderData + kept * SizeOfItemId;
-  if (kept > 0) compactifyTuples(page, kept);
+  if (kept > 0) compactifyTuples(page, kept, presorted);
   else page.upper = page.special;
 }
 
