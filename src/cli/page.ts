@@ -46,8 +46,7 @@ export const pageVerb = defineVerb({
   summary: "Read a page as of any LSN, or list what has touched it.",
   details:
     '"varve info" shows the LSNs that can be read. Raw writes the 8192 bytes: varve page … --format raw > page.bin\n' +
-    "A history marks with a star what a read can start from: page images, and records that make a page anew. Of an\n" +
-    "image in a record the record itself is not kept:\n\n" +
+    "A history marks with a star what a read can start from: page images, and records that make a page anew:\n\n" +
     "  varve page --store file:///store --rel base/5/16384 --block 0 --history --limit 20",
   options: OPTIONS,
   run: ({ values }, context) => runPage(values, context),

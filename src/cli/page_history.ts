@@ -59,9 +59,9 @@ function lineOf({ lsn, xid, kind, manager, opcode, change, startsAnew }: PageEve
   const type = manager === null ? `(${kind})` : `${manager}/${opcode}`;
   const columns = [
     formatLsn(lsn).padEnd(12),
-    (xid === null ? "xid ?" : xid === 0 ? "-" : `xid ${xid}`).padEnd(14),
+    (xid === null || xid === 0 ? "-" : `xid ${xid}`).padEnd(14),
     `${startsAnew ? "*" : " "} ${type}`.padEnd(28),
-    change,
+    kind === "image" ? `image: ${change}` : change,
   ];
   return `${columns.join(" ").trimEnd()}\n`;
 }

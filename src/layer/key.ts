@@ -146,10 +146,12 @@ export const VALUE_FROM_ZERO = 0x04;
 export const VALUE_IMAGE_OF_HINT = 0x04;
 /** A page of zeros; no bytes (with VALUE_RAW). */
 export const VALUE_ZERO_PAGE = 0x08;
+/** The record that brought the image is kept behind it (with VALUE_FULL_PAGE_IMAGE); see image_value.ts. */
+export const VALUE_IMAGE_WITH_RECORD = 0x08;
 /** How a full-page image is compressed, two bits: `IMAGE_NOT_COMPRESSED` .. `IMAGE_ZSTD` of postgres/wal/block_image.ts. */
 export const VALUE_COMPRESSION_SHIFT = 4;
 export const VALUE_COMPRESSION_MASK = 0x30;
-/** In memory only: the record carries page images, which the flush leaves out. */
+/** In memory only: the record carries page images, which the flush leaves out; or the image has its record before it. */
 export const VALUE_CARRIES_IMAGES = 0x40;
 
 /** Whether nothing older than this value matters to a read of its key. */

@@ -44,7 +44,7 @@ export function describeFlags(flags: number): string {
   const parts = [VALUE_KINDS[flags & VALUE_KIND_MASK]];
   const isImage = (flags & VALUE_KIND_MASK) === VALUE_FULL_PAGE_IMAGE;
   if ((flags & VALUE_FROM_ZERO) !== 0) parts.push(isImage ? "of_hint" : "from_zero");
-  if ((flags & VALUE_ZERO_PAGE) !== 0) parts.push("zero_page");
+  if ((flags & VALUE_ZERO_PAGE) !== 0) parts.push(isImage ? "with_record" : "zero_page");
   const compression = (flags & VALUE_COMPRESSION_MASK) >> VALUE_COMPRESSION_SHIFT;
   if (compression !== 0) parts.push(`compression ${compression}`);
   if ((flags & VALUE_ENDS_GIST_SPLIT) !== 0) parts.push("ends_gist_split");

@@ -2,9 +2,9 @@
  * The history of one page: everything that touched it, newest to oldest, down to where the timeline begins.
  *
  * Read path, for people. A read of a page stops at the first value that needs nothing older; history goes on below it, by
- * asking for the values below the oldest one that it has, until there is none. Of a record the page has all of it but its
- * images. Of a page image that came inside a record, only the image is kept: what it changed is told by comparing it with
- * the page before, and the record's type and transaction are not known.
+ * asking for the values below the oldest one that it has, until there is none. A record is kept whole but for its images,
+ * and behind an image is the record that it came in. What an image changed is told by comparing it with the page before,
+ * too, for PostgreSQL leaves a page's own data out of a record that has its image.
  *
  * @module
  */
@@ -20,6 +20,7 @@ import {
   VALUE_RECORD,
   VALUE_ZERO_PAGE,
 } from "../layer/key.ts";
+import { ImagePlace } from "../layer/image_value.ts";
 import type { ValueChain } from "../layer/value_chain.ts";
 import type { Lsn } from "../lsn.ts";
 import type { RelationId } from "../postgres/effects/effect_sink.ts";
@@ -30,10 +31,10 @@ import type { ImageCodecs } from "../postgres/wal/block_image.ts";
 import { describeBlockChange } from "../postgres/wal/describe_blocks.ts";
 import { recordTypeName } from "../postgres/wal/describe.ts";
 import { DecodedRecord } from "../postgres/wal/record.ts";
-import { rmgrName } from "../postgres/wal/rmgr.ts";
+import { RM_XLOG_ID, rmgrName } from "../postgres/wal/rmgr.ts";
 import { hintBitsLogged } from "../timeline/facts.ts";
 import type { TimelineReader } from "./get_page.ts";
-import { Replayer } from "./replay.ts";
+import { findBlock, Replayer } from "./replay.ts";
 
 /** Something that touched a page. */
 export interface PageEvent {
@@ -41,10 +42,10 @@ export interface PageEvent {
   readonly lsn: Lsn;
   /** `record`; `image`: out of a record; `page`: as the base backup or an image layer has it; `zeros`: it came to be. */
   readonly kind: "record" | "image" | "page" | "zeros" | "dropped";
-  /** Resource manager and opcode as PostgreSQL names them; null where the record is not kept. */
+  /** Resource manager and opcode as PostgreSQL names them; null where no record did it. */
   readonly manager: string | null;
   readonly opcode: string | null;
-  /** Transaction, 0 for none; null where the record is not kept. */
+  /** Transaction, 0 for none; null where it is not known. */
   readonly xid: number | null;
   /** What it did to the page, in words. */
   readonly change: string;
@@ -102,6 +103,7 @@ class EventTeller {
   readonly #space: KeySpace;
   readonly #block: number;
   readonly #record: DecodedRecord;
+  readonly #place = new ImagePlace();
 
   constructor(reader: TimelineReader, codecs: ImageCodecs, space: KeySpace, block: number) {
     const { facts } = reader.timeline;
@@ -126,8 +128,7 @@ class EventTeller {
     };
     if (kind === VALUE_RECORD) return { ...event, ...this.#fromRecord(chain, index) };
     if (kind === VALUE_FULL_PAGE_IMAGE) {
-      const what = (flags & VALUE_IMAGE_OF_HINT) !== 0 ? "hint bits set" : "by a record that is not kept";
-      return { ...event, kind: "image", change: `${what}; ${await this.#changeAt(event.lsn, signal)}` };
+      return { ...event, ...await this.#fromImage(chain, index, signal) };
     }
     if (kind === VALUE_DROPPED) return { ...event, kind: "dropped", change: "dropped" };
     if ((flags & VALUE_ZERO_PAGE) !== 0) return { ...event, kind: "zeros", change: "a page of zeros" };
@@ -137,25 +138,45 @@ class EventTeller {
   #fromRecord(chain: ValueChain, index: number) {
     const record = this.#record;
     record.decode(chain.buffers[index], chain.offsets[index], chain.lsns[index]);
+    const startsAnew = (chain.flags[index] & VALUE_FROM_ZERO) !== 0;
+    return { kind: "record" as const, ...this.#describe(), startsAnew, bytes: record.totalLength };
+  }
+
+  async #fromImage(chain: ValueChain, index: number, signal?: AbortSignal) {
+    const record = this.#record;
+    const [bytes, flags, lsn] = [chain.buffers[index], chain.flags[index], chain.lsns[index]];
+    this.#place.find(bytes, chain.offsets[index], chain.lengths[index], flags, lsn, record);
+    const { recordOffset, length } = this.#place;
+    if (recordOffset >= 0) {
+      record.decode(bytes, recordOffset, lsn);
+      // The record's data for this page is often left out; the pages tell more.
+      const { change, ...type } = this.#describe();
+      return {
+        kind: "image" as const,
+        ...type,
+        change: `${change}; ${await this.#changeAt(lsn, signal)}`,
+        bytes: length,
+      };
+    }
+    const isHint = (flags & VALUE_IMAGE_OF_HINT) !== 0;
     return {
-      kind: "record" as const,
-      manager: rmgrName(record.rmid),
-      opcode: recordTypeName(record.profile, record.rmid, record.info),
-      xid: record.xid,
-      change: describeBlockChange(record, this.#indexOf(record)),
-      startsAnew: (chain.flags[index] & VALUE_FROM_ZERO) !== 0,
-      bytes: record.totalLength,
+      kind: "image" as const,
+      manager: rmgrName(RM_XLOG_ID),
+      opcode: isHint ? "FPI_FOR_HINT" : "FPI",
+      change: `${isHint ? "hint bits set" : "whole page"}; ${await this.#changeAt(lsn, signal)}`,
+      bytes: length,
     };
   }
 
-  #indexOf(record: DecodedRecord): number {
-    const { b, c, d, a } = this.#space;
-    for (let index = 0; index < record.blockCount; index++) {
-      const isThis = record.blockNumber[index] === this.#block && record.blockRel[index] === c &&
-        record.blockFork[index] === d && record.blockDb[index] === b && record.blockSpc[index] === a;
-      if (isThis) return index;
-    }
-    return -1;
+  /** The record that the cursor is on. */
+  #describe() {
+    const record = this.#record;
+    return {
+      manager: rmgrName(record.rmid),
+      opcode: recordTypeName(record.profile, record.rmid, record.info),
+      xid: record.xid,
+      change: describeBlockChange(record, findBlock(record, this.#space, this.#block)),
+    };
   }
 
   /** What differs between the page as of an LSN and just below it. */

@@ -9,6 +9,7 @@
  */
 import { CorruptionError } from "../errors.ts";
 import type { Lsn } from "../lsn.ts";
+import { ImagePlace } from "../layer/image_value.ts";
 import {
   endsChain,
   FAMILY_RELATION,
@@ -46,6 +47,7 @@ export class Replayer {
   readonly #context: RedoContext;
   readonly #codecs: ImageCodecs;
   readonly #redo: RedoFunction;
+  readonly #place = new ImagePlace();
   readonly #target: RedoTarget = { blockIndex: 0, fork: 0, block: 0 };
 
   /** @param redo For tests of who judges redo: one that is wrong. */
@@ -114,10 +116,12 @@ export class Replayer {
       case VALUE_FULL_PAGE_IMAGE: {
         const hole = chain.holes[index];
         const method = (flags & VALUE_COMPRESSION_MASK) >> VALUE_COMPRESSION_SHIFT;
+        const place = this.#place;
+        place.find(bytes, offset, length, flags, chain.lsns[index], this.#record);
         restoreImageBytes(
           bytes,
-          offset,
-          length,
+          place.offset,
+          place.length,
           method,
           hole & 0xffff,
           hole >>> 16,
@@ -158,7 +162,7 @@ export class Replayer {
 }
 
 /** Position of the block reference to this page, or -1 if the record touches it without naming it. */
-function findBlock(record: DecodedRecord, space: KeySpace, block: number): number {
+export function findBlock(record: DecodedRecord, space: KeySpace, block: number): number {
   for (let index = 0; index < record.blockCount; index++) {
     if (
       record.blockNumber[index] === block && record.blockRel[index] === space.c &&

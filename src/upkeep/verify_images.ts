@@ -37,7 +37,7 @@ import { managerOfPage, maskPage } from "../postgres/page/masks.ts";
 import { BLCKSZ, Page } from "../postgres/page/page.ts";
 import { finishGistSplit, gistImageNeedsRedo } from "../postgres/redo/gist/gist.ts";
 import type { RedoContext, RedoFunction, RedoTarget } from "../postgres/redo/registry.ts";
-import { isHintImage, XLOG_FPI } from "../postgres/redo/xlog.ts";
+import { isHintImage } from "../postgres/redo/xlog.ts";
 import { type ImageCodecs, imageMethod, restoreImageBytes } from "../postgres/wal/block_image.ts";
 import type { DecodedRecord } from "../postgres/wal/record.ts";
 import {
@@ -79,7 +79,12 @@ export interface PageDifference {
 export function imageTest(record: DecodedRecord, index: number): ImageTest {
   if (!record.imageApplies(index)) return "after";
   if (isHintImage(record)) return "before";
-  if (record.rmid === RM_XLOG_ID && record.opInfo === XLOG_FPI) return "position";
+  return testOfRecord(record, index);
+}
+
+/** How an image is compared that applies, and that was not logged for a hint bit: `redo` if that has all it needs. */
+export function testOfRecord(record: DecodedRecord, index: number): "redo" | "position" {
+  if (record.rmid === RM_XLOG_ID) return "position";
   return record.dataLength[index] > 0 || isWithoutBlockData(record, index) ? "redo" : "position";
 }
 
@@ -89,7 +94,6 @@ export class ImageJudge {
   readonly #codecs: ImageCodecs;
   readonly #redo: RedoFunction;
   readonly #target: RedoTarget = { blockIndex: 0, fork: 0, block: 0 };
-  readonly #expected = new Page();
   readonly #work = new Page();
 
   constructor(context: RedoContext, codecs: ImageCodecs, redo: RedoFunction) {
@@ -97,6 +101,9 @@ export class ImageJudge {
     this.#codecs = codecs;
     this.#redo = redo;
   }
+
+  /** What PostgreSQL says the page is: to be filled before `compare`, as the image has it, pd_lsn and all. */
+  readonly expected: Page = new Page();
 
   /**
    * Compares the image of a block reference.
@@ -107,7 +114,6 @@ export class ImageJudge {
    * @throws {UnsupportedError} If there is no redo for the record.
    */
   judge(record: DecodedRecord, index: number, test: ImageTest, page: Page): Judgement {
-    const expected = this.#expected;
     restoreImageBytes(
       record.bytes,
       record.imageOffset[index],
@@ -115,28 +121,43 @@ export class ImageJudge {
       imageMethod(record, index),
       record.holeOffset[index],
       record.holeLength[index],
-      expected,
+      this.expected,
       this.#codecs,
       record.endLsn,
     );
-    const fork = record.blockFork[index];
-    const block = record.blockNumber[index];
-    if (test === "after") return comparePages(page, expected, record.rmid, fork, block);
+    return this.compare(test, page, record.blockFork[index], record.blockNumber[index], record, index);
+  }
+
+  /**
+   * Compares `expected` with what redo has.
+   *
+   * @param record Needed for the tests `after` and `redo`, with the position of its reference to the page.
+   */
+  compare(
+    test: ImageTest,
+    page: Page,
+    fork: number,
+    block: number,
+    record?: DecodedRecord,
+    index = -1,
+  ): Judgement {
+    const { expected } = this;
+    if (test === "after") return comparePages(page, expected, record!.rmid, fork, block);
     const position = comparePositions(page, expected);
-    if (test === "position" || (position !== "equal" && position !== "incomparable")) return position;
+    if (test === "position" || typeof position === "object") return position;
     if (test === "before") return comparePages(page, expected, managerOfPage(page, block), fork, block);
     this.#work.u8.set(page.u8);
     this.#target.blockIndex = index;
     this.#target.fork = fork;
     this.#target.block = block;
-    this.#redo(this.#work, record, this.#target, this.#context);
-    return comparePages(this.#work, expected, record.rmid, fork, block);
+    this.#redo(this.#work, record!, this.#target, this.#context);
+    return comparePages(this.#work, expected, record!.rmid, fork, block);
   }
 
   /** The page after the record, as PostgreSQL has it: what to go on with where redo was wrong. */
   pageAfter(record: DecodedRecord, index: number): Page {
     const page = new Page();
-    page.u8.set(this.#expected.u8);
+    page.u8.set(this.expected.u8);
     if (!page.isNew()) page.setLsn(record.endLsn);
     if (record.imageApplies(index) && gistImageNeedsRedo(record, index)) finishGistSplit(page, record.endLsn);
     return page;

@@ -7,8 +7,9 @@
  *    were not written to while it ran must have the right pd_checksum, if the cluster has them.
  * 2. *Images.* A full-page image of WAL, stored as a value, is the second oracle (verify_images.ts) of what lies below it:
  *    - one that was logged for a hint bit must equal the page that the records below it make, byte for byte after masks;
- *    - of any other, pd_lsn must name the record that changed that page last. Its content cannot be judged: it is the page
- *      after its record, and that record is not kept for a page of which there is an image;
+ *    - one inside a record, which is kept with it, must equal what that record makes of that page, where redo has all that
+ *      it needs; else its pd_lsn must name the record that changed the page last;
+ *    - of XLOG_FPI, pd_lsn is all that can be judged;
  *    - a page of an image layer that compaction made must equal, byte for byte, what the deltas make without it, as long as
  *      those reach down to the base backup.
  *    Images for consistency checks are not kept: `follow --verify` and `import --verify` judge by those.
@@ -33,6 +34,7 @@ import {
   VALUE_RAW,
   VALUE_ZERO_PAGE,
 } from "../layer/key.ts";
+import { ImagePlace } from "../layer/image_value.ts";
 import type { DecodedBlock } from "../layer/layer_block.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { LayerMap } from "../layer/layer_map.ts";
@@ -40,29 +42,33 @@ import { openLayer } from "../layer/layer_reader.ts";
 import { scanLayer } from "../layer/layer_scan.ts";
 import { describeKey } from "../layer/layer_text.ts";
 import type { Lsn } from "../lsn.ts";
-import { FSM_FORKNUM, managerOfPage } from "../postgres/page/masks.ts";
-import { Page } from "../postgres/page/page.ts";
+import { FSM_FORKNUM } from "../postgres/page/masks.ts";
+import { BLCKSZ, Page } from "../postgres/page/page.ts";
 import { SLRU_PAGES_PER_SEGMENT, type SlruKind } from "../postgres/page/slru.ts";
 import { type RedoFunction, redoRecord } from "../postgres/redo/registry.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
 import { restoreImageBytes } from "../postgres/wal/block_image.ts";
+import { fullRecordTypeName } from "../postgres/wal/describe.ts";
 import { DecodedRecord } from "../postgres/wal/record.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
 import { LayerFetcher } from "../read/fetch.ts";
 import { TimelineReader } from "../read/get_page.ts";
+import { findBlock } from "../read/replay.ts";
+import { hintBitsLogged } from "../timeline/facts.ts";
 import { Timeline } from "../timeline/timeline.ts";
 import {
-  comparePages,
-  comparePositions,
   compareWhole,
+  ImageJudge,
+  type ImageTest,
   isJudgeable,
   type Judgement,
   type PageDifference,
+  testOfRecord,
 } from "./verify_images.ts";
 import { PageSource } from "./verify_pages.ts";
 import { type VerifyDifference, VerifyReport } from "./verify_report.ts";
-import { checkPageChecksum, checkPageHeader, checkValue, IMAGE_HEADER_LENGTH } from "./verify_values.ts";
-import { describeDifference, isSampled } from "./verify_wal.ts";
+import { checkPageChecksum, checkPageHeader, checkValue, HOLE_BYTES } from "./verify_values.ts";
+import { describeDifference, isPosition, isSampled } from "./verify_wal.ts";
 
 export interface StoreVerifyOptions {
   /** Layers and images from here on. Default: all. */
@@ -91,8 +97,6 @@ export interface StoreVerifyProgress {
 /** Rows of the report. */
 const LAYER = "layer";
 const BACKUP_PAGE = "page of the base backup";
-const HINT_IMAGE = "image of a hint";
-const RECORD_IMAGE = "image of a record";
 const LAYER_IMAGE = "image of a layer";
 const REBUILT_PAGE = "page rebuilt";
 const REBUILT_SLRU_PAGE = "SLRU page rebuilt";
@@ -128,7 +132,9 @@ class StoreVerifier {
   readonly #stored: PageSource;
   /** Pages made without image layers; undefined where deltas do not reach down to the base backup. */
   readonly #replayed: PageSource | undefined;
-  readonly #expected = new Page();
+  readonly #judge: ImageJudge;
+  readonly #place = new ImagePlace();
+  readonly #backupPage = new Page();
 
   constructor(attached: AttachedTimeline, options: StoreVerifyOptions) {
     const { timeline, reader, codecs, manifest } = attached;
@@ -143,6 +149,7 @@ class StoreVerifier {
     this.#from = from;
     this.#to = to;
     this.#record = new DecodedRecord(profileOfMajor(timeline.facts.major));
+    this.#judge = new ImageJudge({ hintBitsLogged: hintBitsLogged(timeline.facts) }, codecs.image, redo);
     this.#stored = new PageSource(reader, codecs.image, redo, PAGES_KEPT);
     const isWhole = manifest.cutoffLsn <= manifest.consistentLsn && manifest.ancestor === undefined;
     this.#replayed = isWhole
@@ -206,15 +213,14 @@ class StoreVerifier {
       if (entry >= block.spaceStarts[spaceIndex + 1]) space = block.spaceAt(++spaceIndex);
       try {
         checkValue(block, entry, space, this.#record);
+        if (space.family !== FAMILY_RELATION) continue;
+        const kind = block.flags[entry] & VALUE_KIND_MASK;
+        if (kind === VALUE_FULL_PAGE_IMAGE) await this.#judgeWalImage(layer, block, entry, space);
+        else if (kind === VALUE_RAW && (block.flags[entry] & VALUE_ZERO_PAGE) === 0) {
+          await this.#judgeStoredPage(layer, block, entry, space);
+        }
       } catch (error) {
         this.#addError(error, LAYER, block.lsns[entry] as Lsn, space, block.blocks[entry], layer.name);
-        continue;
-      }
-      if (space.family !== FAMILY_RELATION) continue;
-      const kind = block.flags[entry] & VALUE_KIND_MASK;
-      if (kind === VALUE_FULL_PAGE_IMAGE) await this.#judgeWalImage(layer, block, entry, space);
-      else if (kind === VALUE_RAW && (block.flags[entry] & VALUE_ZERO_PAGE) === 0) {
-        await this.#judgeStoredPage(layer, block, entry, space);
       }
     }
   }
@@ -228,37 +234,53 @@ class StoreVerifier {
   ): Promise<void> {
     const lsn = entries.lsns[entry] as Lsn;
     const block = entries.blocks[entry];
-    const flags = entries.flags[entry];
-    const { timeline, codecs } = this.#attached;
+    const { timeline } = this.#attached;
     if (lsn <= timeline.consistentLsn || !this.#isInRange(lsn) || space.d === FSM_FORKNUM) return;
     if (!isSampled(this.#rate, space.c, space.d, block, lsn)) return;
-    const isHint = (flags & VALUE_IMAGE_OF_HINT) !== 0;
-    const type = isHint ? HINT_IMAGE : RECORD_IMAGE;
+    const { type, test, index } = this.#restoreImage(entries, entry, space);
     await this.#judging(type, lsn, space, block, layer.name, async () => {
-      const page = await this.#stored.at(space, block, lsn - 1 as Lsn, this.#options.signal);
+      const { signal } = this.#options;
+      const page = await this.#stored.at(space, block, lsn - 1 as Lsn, signal);
       if (!isJudgeable(page, lsn)) return "incomparable";
-      const { bytes } = entries;
-      const offset = entries.valueOffsets[entry];
-      restoreImageBytes(
-        bytes,
-        offset + IMAGE_HEADER_LENGTH,
-        entries.valueLengths[entry] - IMAGE_HEADER_LENGTH,
-        (flags & VALUE_COMPRESSION_MASK) >> VALUE_COMPRESSION_SHIFT,
-        getU16(bytes, offset),
-        getU16(bytes, offset + 2),
-        this.#expected,
-        codecs.image,
-        lsn,
-      );
-      let judgement = comparePositions(page, this.#expected);
-      if (typeof judgement === "object") {
-        const { signal } = this.#options;
-        const marked = this.#expected.lsn;
-        if (await this.#stored.withoutHintStamps(space, block, page, marked, signal)) judgement = "equal";
-      }
-      if (!isHint || typeof judgement === "object") return judgement;
-      return comparePages(page, this.#expected, managerOfPage(page, block), space.d, block);
-    }, !isHint);
+      const judge = (page: Page) => this.#judge.compare(test, page, space.d, block, this.#record, index);
+      const judgement = judge(page);
+      if (!isPosition(judgement, test)) return judgement;
+      const marked = this.#judge.expected.lsn;
+      const unstamped = await this.#stored.withoutHintStamps(space, block, page, marked, signal);
+      return unstamped === undefined ? judgement : judge(unstamped);
+    }, test === "position");
+  }
+
+  /** Restores a stored image; says how it is judged, and of which record it is. */
+  #restoreImage(entries: DecodedBlock, entry: number, space: KeySpace): {
+    type: string;
+    test: ImageTest;
+    index: number;
+  } {
+    const { bytes } = entries;
+    const flags = entries.flags[entry];
+    const lsn = entries.lsns[entry] as Lsn;
+    const offset = entries.valueOffsets[entry];
+    const record = this.#record;
+    const place = this.#place;
+    place.find(bytes, offset + HOLE_BYTES, entries.valueLengths[entry] - HOLE_BYTES, flags, lsn, record);
+    restoreImageBytes(
+      bytes,
+      place.offset,
+      place.length,
+      (flags & VALUE_COMPRESSION_MASK) >> VALUE_COMPRESSION_SHIFT,
+      getU16(bytes, offset),
+      getU16(bytes, offset + 2),
+      this.#judge.expected,
+      this.#attached.codecs.image,
+      lsn,
+    );
+    if ((flags & VALUE_IMAGE_OF_HINT) !== 0) return { type: "XLOG/FPI_FOR_HINT", test: "before", index: -1 };
+    if (place.recordOffset < 0) return { type: "XLOG/FPI", test: "position", index: -1 };
+    record.decode(bytes, place.recordOffset, lsn);
+    const index = findBlock(record, space, entries.blocks[entry]);
+    const type = fullRecordTypeName(record.profile, record.rmid, record.info);
+    return { type, test: index < 0 ? "position" : testOfRecord(record, index), index };
   }
 
   /** A page of an image layer: of the base backup, or as compaction has made it. */
@@ -275,7 +297,7 @@ class StoreVerifier {
     const at = entries.valueOffsets[entry];
     if (lsn <= timeline.startLsn) {
       // Written while the backup ran, it may be torn: PostgreSQL's image in WAL puts that right.
-      const page = this.#expected;
+      const page = this.#backupPage;
       page.u8.set(entries.bytes.subarray(at, at + page.u8.length));
       if (!timeline.facts.dataChecksums || page.lsn >= timeline.startLsn) return;
       await this.#judging(BACKUP_PAGE, lsn, space, block, layer.name, () => {
@@ -291,8 +313,7 @@ class StoreVerifier {
         if (page === undefined) {
           throw new CorruptionError("The layer has a page that does not exist", { lsn });
         }
-        this.#expected.u8.set(entries.bytes.subarray(at, at + page.u8.length));
-        return compareWhole(page, this.#expected);
+        return compareWhole(page, Page.from(entries.bytes.subarray(at, at + BLCKSZ)));
       });
     }
   }
@@ -369,8 +390,7 @@ class StoreVerifier {
     where: string,
     difference: PageDifference,
   ): void {
-    const test = type === RECORD_IMAGE || type === HINT_IMAGE ? "before" : "after";
-    const message = describeDifference(difference, test);
+    const message = describeDifference(difference, type === LAYER_IMAGE ? "after" : "before");
     this.report.add({
       lsn,
       type,

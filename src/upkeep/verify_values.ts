@@ -20,6 +20,7 @@ import {
   VALUE_RECORD,
   VALUE_ZERO_PAGE,
 } from "../layer/key.ts";
+import { ImagePlace } from "../layer/image_value.ts";
 import type { DecodedBlock } from "../layer/layer_block.ts";
 import type { Lsn } from "../lsn.ts";
 import { pageChecksum } from "../postgres/page/checksum.ts";
@@ -31,8 +32,10 @@ import { decodeSize } from "../timeline/sizes.ts";
 const PD_VALID_FLAG_BITS = 0x0007;
 /** `PageGetPageSize | PG_PAGE_LAYOUT_VERSION`. */
 const PAGESIZE_VERSION = BLCKSZ | 4;
-/** Bytes of a full-page image value before the image: hole offset and length. */
-export const IMAGE_HEADER_LENGTH = 4;
+/** Bytes of a full-page image's value that say where its hole is. */
+export const HOLE_BYTES = 4;
+
+const place = new ImagePlace();
 
 /**
  * Checks one entry of a block.
@@ -72,8 +75,15 @@ export function checkValue(block: DecodedBlock, entry: number, space: KeySpace, 
       }
       return;
     case VALUE_FULL_PAGE_IMAGE:
-      if (length > IMAGE_HEADER_LENGTH && length <= BLCKSZ + IMAGE_HEADER_LENGTH) return;
-      throw new CorruptionError("A page image has an impossible length", { lsn, got: length });
+      if (length <= HOLE_BYTES) {
+        throw new CorruptionError("A page image has an impossible length", { lsn, got: length });
+      }
+      place.find(block.bytes, offset + HOLE_BYTES, length - HOLE_BYTES, flags, lsn, record);
+      if (place.length < 1 || place.length > BLCKSZ) {
+        throw new CorruptionError("A page image has an impossible length", { lsn, got: place.length });
+      }
+      if (place.recordOffset >= 0) record.decode(block.bytes, place.recordOffset, lsn);
+      return;
     default:
       throw new CorruptionError("A page is marked as dropped", { lsn });
   }

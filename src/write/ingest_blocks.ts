@@ -21,6 +21,7 @@ import { gistImageNeedsRedo } from "../postgres/redo/gist/gist.ts";
 import { isHintImage } from "../postgres/redo/xlog.ts";
 import { imageMethod } from "../postgres/wal/block_image.ts";
 import type { DecodedRecord } from "../postgres/wal/record.ts";
+import { RM_XLOG_ID } from "../postgres/wal/rmgr.ts";
 import type { Timeline } from "../timeline/timeline.ts";
 import type { IngestEffects } from "./ingest_effects.ts";
 
@@ -53,15 +54,18 @@ export function addBlockReferences(
     // Also when another reference of the record has let the fork grow beyond it.
     const isNew = block >= effects.blocksBefore(space);
     if (record.imageApplies(index)) {
+      // Of XLOG's records the image is all that there is.
+      const from = record.rmid === RM_XLOG_ID ? record.imageOffset[index] : record.start;
       builder.addRange(
         space,
         block,
         lsn,
         VALUE_FULL_PAGE_IMAGE | (imageMethod(record, index) << VALUE_COMPRESSION_SHIFT) |
           (gistImageNeedsRedo(record, index) ? VALUE_ENDS_GIST_SPLIT : 0) |
-          (isHintImage(record) ? VALUE_IMAGE_OF_HINT : 0),
-        record.imageOffset[index],
-        record.imageLength[index],
+          (isHintImage(record) ? VALUE_IMAGE_OF_HINT : 0) |
+          (record.rmid === RM_XLOG_ID ? 0 : VALUE_CARRIES_IMAGES),
+        from,
+        record.imageOffset[index] + record.imageLength[index] - from,
         record.holeOffset[index] | (record.holeLength[index] << 16),
       );
     } else {

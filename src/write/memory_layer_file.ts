@@ -8,7 +8,13 @@
  */
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import type { Lsn } from "../lsn.ts";
-import { VALUE_CARRIES_IMAGES, VALUE_FULL_PAGE_IMAGE, VALUE_KIND_MASK, VALUE_RECORD } from "../layer/key.ts";
+import { putImageValue } from "../layer/image_value.ts";
+import {
+  VALUE_CARRIES_IMAGES,
+  VALUE_FULL_PAGE_IMAGE,
+  VALUE_IMAGE_WITH_RECORD,
+  VALUE_KIND_MASK,
+} from "../layer/key.ts";
 import type { LayerName } from "../layer/layer_name.ts";
 import { type LayerSummary, LayerWriter } from "../layer/layer_writer.ts";
 import type { MemoryEntry, MemoryLayer } from "../layer/memory_layer.ts";
@@ -99,23 +105,25 @@ class EntryAppender {
 
   readonly add = (entry: MemoryEntry): void => {
     const kind = entry.flags & VALUE_KIND_MASK;
-    if (kind === VALUE_RECORD && (entry.flags & VALUE_CARRIES_IMAGES) !== 0) {
-      this.#record.decode(entry.bytes, entry.offset, entry.lsn);
-      if (this.#record.totalLength > this.#stripped.length) {
-        this.#stripped = new Uint8Array(this.#record.totalLength);
-      }
-      const length = stripImages(this.#record, this.#stripped);
-      this.#writer.addBlock(
-        entry.block,
-        entry.lsn,
-        entry.flags & ~VALUE_CARRIES_IMAGES,
-        this.#stripped,
-        0,
-        length,
-      );
-      return;
-    }
     const hole = kind === VALUE_FULL_PAGE_IMAGE ? entry.hole : -1;
+    if ((entry.flags & VALUE_CARRIES_IMAGES) !== 0) return this.#addWithoutImages(entry, hole);
     this.#writer.addBlock(entry.block, entry.lsn, entry.flags, entry.bytes, entry.offset, entry.length, hole);
   };
+
+  /** A record without its images; or the image of a page, and behind it the record that it came in. */
+  #addWithoutImages(entry: MemoryEntry, hole: number): void {
+    const record = this.#record;
+    record.decode(entry.bytes, entry.offset, entry.lsn);
+    const room = record.totalLength + 4;
+    if (room > this.#stripped.length) this.#stripped = new Uint8Array(room);
+    const target = this.#stripped;
+    let flags = entry.flags & ~VALUE_CARRIES_IMAGES;
+    let length;
+    if (hole < 0) length = stripImages(record, target);
+    else {
+      flags |= VALUE_IMAGE_WITH_RECORD;
+      length = putImageValue(record, entry.offset + entry.length, target);
+    }
+    this.#writer.addBlock(entry.block, entry.lsn, flags, target, 0, length, hole);
+  }
 }
