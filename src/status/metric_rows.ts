@@ -20,6 +20,11 @@ export interface MetricRow {
 /** Positions, lag and sizes. */
 const GAUGES: Omit<MetricRow, "type">[] = [
   {
+    name: "compaction_write_amplification_ratio",
+    help: "Bytes of all layers made since the start over those that flushes made.",
+    read: ({ parts }) => parts.upkeep?.writeAmplification ?? null,
+  },
+  {
     name: "last_record_lsn_bytes",
     help: "End of the last WAL record taken in, as a byte position.",
     read: ({ parts }) => parts.timeline.lastRecordLsn,
@@ -103,8 +108,58 @@ const GAUGES: Omit<MetricRow, "type">[] = [
   },
 ];
 
+/** What upkeep has done; left out where there is none. */
+const UPKEEP_COUNTERS: Omit<MetricRow, "type">[] = [
+  {
+    name: "compactions_total",
+    help: "Times that layers were merged.",
+    read: ({ parts }) => parts.upkeep?.counters.compactions ?? null,
+  },
+  {
+    name: "compaction_replaced_layers_total",
+    help: "Layers that compaction has replaced by others.",
+    read: ({ parts }) => parts.upkeep?.counters.compactedLayers ?? null,
+  },
+  {
+    name: "compaction_read_bytes_total",
+    help: "Bytes of layers that compaction has replaced by others.",
+    read: ({ parts }) => parts.upkeep?.counters.bytesRead ?? null,
+  },
+  {
+    name: "compaction_layers_total",
+    help: "Delta layers that compaction has made.",
+    read: ({ parts }) => parts.upkeep?.counters.deltaLayers ?? null,
+  },
+  {
+    name: "compaction_written_bytes_total",
+    help: "Bytes of delta layers that compaction has made.",
+    read: ({ parts }) => parts.upkeep?.counters.deltaBytes ?? null,
+  },
+  {
+    name: "compaction_image_layers_total",
+    help: "Image layers that were made where deltas had stacked up.",
+    read: ({ parts }) => parts.upkeep?.counters.imageLayers ?? null,
+  },
+  {
+    name: "compaction_image_bytes_total",
+    help: "Bytes of these image layers.",
+    read: ({ parts }) => parts.upkeep?.counters.imageBytes ?? null,
+  },
+  {
+    name: "compaction_flushed_bytes_total",
+    help: "Bytes of layers that flushes have made: what compaction's bytes are measured by.",
+    read: ({ parts }) => parts.upkeep?.counters.flushedBytes ?? null,
+  },
+  {
+    name: "compaction_failures_total",
+    help: "Rounds of upkeep that did not get done.",
+    read: ({ parts }) => parts.upkeep?.counters.failures ?? null,
+  },
+];
+
 /** What was done. */
 const COUNTERS: Omit<MetricRow, "type">[] = [
+  ...UPKEEP_COUNTERS,
   {
     name: "wal_ingested_bytes_total",
     help: "WAL taken in.",

@@ -14,6 +14,7 @@ import type { DownloadTask } from "../read/download_all.ts";
 import type { LayerFetcher } from "../read/fetch.ts";
 import type { LayerFiles } from "../read/layer_files.ts";
 import type { Timeline } from "../timeline/timeline.ts";
+import type { UpkeepLoop } from "../upkeep/upkeep_loop.ts";
 import type { Follower } from "../write/follower.ts";
 import type { ConnectionStatus, ConnectionStatusWatch } from "../write/source/status.ts";
 import { LagMeter } from "./lag.ts";
@@ -45,6 +46,8 @@ export interface TimelineParts {
     & Partial<Pick<LayerFetcher, "layersPerRead" | "requestsPerRead" | "waitSeconds">>;
   /** Of whom is being followed. */
   readonly connection?: Pick<ConnectionStatusWatch, "current" | "subscribe">;
+  /** Who compacts and makes images here. */
+  readonly upkeep?: Pick<UpkeepLoop, "counters" | "writeAmplification">;
   /** Who writes; its absence makes the timeline one that is only read here. */
   readonly follower?: Pick<Follower, "counters" | "done">;
 }
