@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { createNewFile, type NewFile } from "../deps/new_file.ts";
 import { type FileHandle, mkdir, open, readdir, rename, resolve, rm, stat } from "../deps/node_fs.ts";
 import { CorruptionError } from "../errors.ts";
 import type { LocalLayerFile, LocalLayers, LocalLayerWriter } from "../ports/local_layers.ts";
@@ -63,7 +64,7 @@ class DirectoryOfLayers implements LocalLayers {
     const path = this.#path(name);
     const temporary = `${path}.${++this.#sequence}${TEMPORARY_SUFFIX}`;
     try {
-      return new WritableLayer(this.#root, path, temporary, await open(temporary, "wx"));
+      return new WritableLayer(this.#root, path, temporary, await createNewFile(temporary));
     } catch (error) {
       throw fsError(`write a local copy of layer ${name}`, error);
     }
@@ -116,20 +117,18 @@ class WritableLayer implements LocalLayerWriter {
   readonly #directory: string;
   readonly #path: string;
   readonly #temporary: string;
-  #handle: FileHandle | undefined;
+  #file: NewFile | undefined;
 
-  constructor(directory: string, path: string, temporary: string, handle: FileHandle) {
+  constructor(directory: string, path: string, temporary: string, file: NewFile) {
     this.#directory = directory;
     this.#path = path;
     this.#temporary = temporary;
-    this.#handle = handle;
+    this.#file = file;
   }
 
   async write(chunk: Uint8Array): Promise<void> {
     try {
-      for (let done = 0; done < chunk.length;) {
-        done += (await this.#handle!.write(chunk, done, chunk.length - done)).bytesWritten;
-      }
+      await this.#file!.write(chunk);
     } catch (error) {
       throw fsError("write a local copy of a layer", error);
     }
@@ -137,7 +136,7 @@ class WritableLayer implements LocalLayerWriter {
 
   async commit(): Promise<void> {
     try {
-      await this.#handle!.sync();
+      await this.#file!.sync();
       await this.#close();
       await rename(this.#temporary, this.#path);
       const directory = await open(this.#directory, "r");
@@ -157,8 +156,8 @@ class WritableLayer implements LocalLayerWriter {
   }
 
   async #close(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = undefined;
-    await handle?.close();
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.close();
   }
 }

@@ -6,7 +6,8 @@
  *
  * @module
  */
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink } from "../../deps/node_fs.ts";
+import { mkdir, open, readdir, rename, rm, stat, unlink } from "../../deps/node_fs.ts";
+import { createNewFile, type NewFile } from "../../deps/new_file.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { ObjectBody } from "../../ports/object_store.ts";
 import { bodyPieces } from "../body.ts";
@@ -62,25 +63,25 @@ export class Disk {
    * Writes while the next piece is being made, and has the disk begin early, so that the sync at the end has less to
    * wait for. A piece must stay as it is until the one after it has been taken.
    */
-  async #writeBody(handle: FileHandle, body: ObjectBody, signal?: AbortSignal): Promise<void> {
+  async #writeBody(file: NewFile, body: ObjectBody, signal?: AbortSignal): Promise<void> {
     let writing: Promise<void> = Promise.resolve();
     let syncing: Promise<void> = Promise.resolve();
     let unsynced = 0;
     try {
       for await (const piece of bodyPieces(body, signal)) {
         await writing;
-        writing = writeAll(handle, piece);
+        writing = file.write(piece);
         writing.catch(() => {}); // awaited below, also after an error of the body
         unsynced += piece.length;
         if (this.#fsync && unsynced >= EARLY_SYNC_BYTES) {
           unsynced = 0;
           await syncing;
-          syncing = writing.then(() => handle.datasync());
+          syncing = writing.then(() => file.datasync());
           syncing.catch(() => {});
         }
       }
     } finally {
-      // Nothing may be under way when the handle is closed.
+      // Nothing may be under way when the file is closed.
       await Promise.allSettled([writing, syncing]);
     }
     await writing;
@@ -90,20 +91,21 @@ export class Disk {
   /** Writes `body` to a temporary file and makes it durable. Nothing is left behind when it rejects. */
   async writeTemporary(body: ObjectBody, signal?: AbortSignal): Promise<TemporaryFile> {
     const path = await this.temporaryPath();
-    const handle = await this.inDirectory(parentOf(path), () => open(path, "wx"));
+    const file = await this.inDirectory(parentOf(path), () => createNewFile(path));
+    let isOpen = true;
     try {
-      await this.#writeBody(handle, body, signal);
+      await this.#writeBody(file, body, signal);
       // The time of modification tells two versions of an object apart, so no two writes of ours may share it.
       // Half a millisecond keeps it clear of rounding, which runtimes do differently.
       this.#lastModifiedMs = Math.max(Math.floor(this.#clock.now()), this.#lastModifiedMs + 1);
       const seconds = (this.#lastModifiedMs + 0.5) / 1000;
-      await handle.utimes(seconds, seconds);
-      if (this.#fsync) await handle.sync();
-      const facts = factsOf(await handle.stat());
-      await handle.close();
-      return { path, ...facts };
+      await file.setModified(seconds);
+      if (this.#fsync) await file.sync();
+      isOpen = false;
+      await file.close();
+      return { path, ...factsOf(await stat(path)) };
     } catch (error) {
-      await handle.close();
+      if (isOpen) await file.close();
       await this.removeFile(path);
       throw error;
     }
@@ -213,9 +215,3 @@ export function parentOf(path: string): string {
 
 /** Bytes after which the disk is told to begin. */
 const EARLY_SYNC_BYTES = 32 * 1024 * 1024;
-
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    at += (await handle.write(bytes, at, bytes.length - at, null)).bytesWritten;
-  }
-}
