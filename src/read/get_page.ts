@@ -130,13 +130,13 @@ export class TimelineReader {
   }
 
   /** Blocks of a fork at an LSN, undefined if it does not exist then. */
-  relationSize(
+  async relationSize(
     relation: RelationId,
     fork: number,
     lsn: Lsn,
     options: ReadOptions = {},
   ): Promise<number | undefined> {
-    return this.#size(this.#viewAt(lsn, options), relationSpace(relation, fork), lsn, options);
+    return await this.#size(this.#viewAt(lsn, options), relationSpace(relation, fork), lsn, options);
   }
 
   /** A page of an SLRU (transaction status and its like), undefined if it does not exist at that LSN. */
