@@ -16,6 +16,7 @@ import { Counter, Gauge, Histogram, Registry } from "../deps/prom_client.ts";
 import type { Histogram as KeptHistogram } from "../flow/histogram.ts";
 import type { VarveEvent } from "../ports/events.ts";
 import { FETCH_CAUSES, type TransferCounters } from "../read/fetch_counters.ts";
+import type { VerifyCounts } from "../upkeep/verify_report.ts";
 import type { StatusBoard } from "./board.ts";
 import { HISTOGRAM_ROWS, METRIC_ROWS, type MetricRow } from "./metric_rows.ts";
 import { VERSION } from "./version.ts";
@@ -72,6 +73,7 @@ export class VarveMetrics {
       .set({ version: VERSION }, 1);
     for (const row of METRIC_ROWS) this.#add(row);
     this.#addLayers();
+    this.#addVerification();
     this.#addTransfers();
     for (const { name, help, read } of HISTOGRAM_ROWS) this.#addHistogram(name, help, read);
   }
@@ -189,6 +191,27 @@ export class VarveMetrics {
     this.registry.registerMetric({ name: metricName, help, get, reset() {} } as unknown as Histogram);
   }
 
+  /** What judging redo beside a follower has counted, by record type. */
+  #addVerification(): void {
+    const help = "WAL that passed unjudged, because judging a sample could not keep up.";
+    const passed = this.#counter("verify_passed_bytes_total", help, ["timeline"], () => {
+      passed.reset();
+      for (const { name, parts: { verifier } } of this.#board.timelines()) {
+        if (verifier !== undefined) passed.inc({ timeline: name }, verifier.passedBytes);
+      }
+    });
+    for (const [column, help] of Object.entries(VERIFY_HELP)) {
+      const counter = this.#counter(`verify_${column}_total`, help, ["timeline", "type"], () => {
+        counter.reset();
+        for (const { name, parts: { verifier } } of this.#board.timelines()) {
+          for (const [type, counts] of verifier?.report.types ?? []) {
+            counter.inc({ timeline: name, type }, counts[column as keyof VerifyCounts]);
+          }
+        }
+      });
+    }
+  }
+
   #gauge(name: string, help: string, labelNames: string[] = [], collect?: () => void): Gauge {
     return new Gauge({ name: PREFIX + name, help, labelNames, collect, registers: [this.registry] });
   }
@@ -216,6 +239,15 @@ function histogramValues(metricName: string, timeline: string, histogram: KeptHi
     { labels: { timeline }, value: histogram.count, metricName: `${metricName}_count` },
   ];
 }
+
+const VERIFY_HELP: Record<keyof VerifyCounts, string> = {
+  records: "Records of which a page was judged by an image in WAL.",
+  pages: "Pages compared with an image byte by byte.",
+  positions: "Pages of which only pd_lsn was compared with an image's.",
+  differences: "Pages that differ from PostgreSQL's, or that redo failed on.",
+  unsupported: "Pages that could not be judged: a record of theirs cannot be replayed.",
+  unread: "Pages that could not be judged: the store did not answer.",
+};
 
 function numberOf(event: VarveEvent, field: string): number {
   const value = event.fields?.[field];

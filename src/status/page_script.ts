@@ -92,6 +92,10 @@ function timelineCard(t) {
     ["in memory", bytes(t.memoryBytes)],
     ["records", t.walRecords.toLocaleString()],
     ["not understood", t.unsupportedRecords],
+    ...(t.verification === null ? [] : [
+      ["pages judged", (t.verification.pages + t.verification.positions).toLocaleString()],
+      ["differences", t.verification.differences],
+    ]),
   ]), ...(t.failure === null ? [] : [make("p", {}, t.failure.message)]));
 }
 function layersCard(name, list) {

@@ -7,6 +7,7 @@
  */
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
+import type { WalVerifySummary } from "../upkeep/verify_wal.ts";
 import type { ConnectionStatus } from "../write/source/status.ts";
 import { describeError, type ErrorSnapshot } from "./error_body.ts";
 import { redact } from "./redact.ts";
@@ -84,6 +85,8 @@ export interface TimelineSnapshot {
   readonly walBytes: number;
   /** Records of kinds that are kept but not understood. */
   readonly unsupportedRecords: number;
+  /** What judging redo has found so far; null where it is not judged. */
+  readonly verification: WalVerifySummary | null;
   readonly source: SourceSnapshot | null;
 }
 
@@ -100,9 +103,12 @@ export interface LayerSnapshot {
   readonly lastAccess: string | null;
 }
 
+/** Differences of verification that are shown; all are counted. */
+const DIFFERENCES_SHOWN = 10;
+
 /** Looks at a timeline. */
 export function snapshotTimeline(watched: WatchedTimeline): TimelineSnapshot {
-  const { timeline, files, follower } = watched.parts;
+  const { timeline, files, follower, verifier } = watched.parts;
   const { facts, layers } = timeline;
   // A flush has a local copy a moment before the layer is in the map.
   const resident = Math.min(files?.residentCount ?? 0, layers.count);
@@ -139,6 +145,7 @@ export function snapshotTimeline(watched: WatchedTimeline): TimelineSnapshot {
     walRecords: timeline.recordCount,
     walBytes: timeline.walBytes,
     unsupportedRecords: follower?.counters.unsupportedRecords ?? 0,
+    verification: verifier?.summary(DIFFERENCES_SHOWN) ?? null,
     source: snapshotSource(watched),
   };
 }

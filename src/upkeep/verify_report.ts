@@ -67,7 +67,8 @@ export interface VerifySummary extends VerifyCounts {
   readonly fromLsn: string | null;
   readonly toLsn: string | null;
   readonly types: Record<string, VerifyCounts>;
-  readonly lastDifferences: VerifyDifferenceSummary[];
+  /** The first ones; `differences` counts all. */
+  readonly firstDifferences: VerifyDifferenceSummary[];
 }
 
 /** Differences that a report keeps, the first ones; all are counted. */
@@ -116,14 +117,14 @@ export class VerifyReport {
   }
 
   /** As plain values. */
-  summary(): VerifySummary {
+  summary(differencesMax = DIFFERENCES_KEPT): VerifySummary {
     return {
       rate: this.rate,
       fromLsn: this.#fromLsn === undefined ? null : formatLsn(this.#fromLsn),
       toLsn: this.#toLsn === undefined ? null : formatLsn(this.#toLsn),
       ...this.total(),
       types: Object.fromEntries([...this.types].sort(([left], [right]) => left < right ? -1 : 1)),
-      lastDifferences: [...this.differences],
+      firstDifferences: this.differences.slice(0, differencesMax),
     };
   }
 

@@ -115,9 +115,9 @@ export class WalVerifier {
     });
   }
 
-  /** What was found, as plain values. */
-  summary(): WalVerifySummary {
-    return { ...this.report.summary(), passedBytes: this.passedBytes };
+  /** What was found, as plain values; of the differences the first ones. */
+  summary(differencesMax?: number): WalVerifySummary {
+    return { ...this.report.summary(differencesMax), passedBytes: this.passedBytes };
   }
 
   /** What was found, for people. */

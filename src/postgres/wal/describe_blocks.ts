@@ -191,10 +191,15 @@ export function describeBlockChange(record: DecodedRecord, index: number): strin
   const { parts, fields } = shape;
   const id = index < 0 ? 0 : record.blockId[index];
   const words = [parts[Math.min(id, parts.length - 1)]];
+  if (isUpdateInOnePage(record)) words[0] = "row updated in its page";
   if (isRows && (opcode & INIT_BIT) !== 0 && id === 0) words[0] += ", page made anew";
   const details = [...readFields(record, fields), ...extraFields(record, index)];
   if (details.length > 0) words.push(details.join(", "));
   return words.join("; ");
+}
+
+function isUpdateInOnePage(record: DecodedRecord): boolean {
+  return record.rmid === RM_HEAP_ID && (record.info >> 4 & ~INIT_BIT) === 0x2 && record.findBlock(1) < 0;
 }
 
 function shapeOf(record: DecodedRecord, opcode: number): Shape | undefined {
