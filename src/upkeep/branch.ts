@@ -12,6 +12,7 @@ import { FencedError, LsnCollectedError, LsnNotReachedError, NotFoundError, Varv
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { FAMILY_CLUSTER_STATE } from "../layer/key.ts";
 import type { Clock } from "../ports/clock.ts";
+import type { FaultPoints } from "../ports/fault_points.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import { decodeClusterState } from "../postgres/effects/cluster_state.ts";
 import type { TimelineReader } from "../read/get_page.ts";
@@ -31,6 +32,8 @@ export interface BranchOptions {
   lsn: Lsn;
   /** The new timeline's name. */
   name: string;
+  /** Told of the places where a test may break in. */
+  faults?: FaultPoints;
   signal?: AbortSignal;
 }
 
@@ -49,7 +52,7 @@ export interface TimelineListing {
  * @throws {VarveError} `EXISTS` if there is a timeline of that name. @throws {NotFoundError} If the parent has gone.
  */
 export async function createBranch(options: BranchOptions): Promise<Manifest> {
-  const { store, clock, parent, lsn, name, signal } = options;
+  const { store, clock, parent, lsn, name, faults, signal } = options;
   const from = parent.timeline.name;
   checkTimelineName(name);
   if (await readManifest(store, name, signal) !== undefined) throw alreadyExists(name, store);
@@ -59,8 +62,10 @@ export async function createBranch(options: BranchOptions): Promise<Manifest> {
       branches: [...current.branches.filter(({ timeline }) => timeline !== name), { timeline: name, lsn }],
     };
   };
+  if (faults !== undefined) await faults("branch-before-parent");
   const parentManifest = await updateManifest(store, clock, from, addLine, signal);
   const tli = await tliAt(parent, lsn, signal);
+  if (faults !== undefined) await faults("branch-before-child");
   let created: ManifestWriter;
   try {
     created = await ManifestWriter.create(store, clock, {
@@ -77,6 +82,7 @@ export async function createBranch(options: BranchOptions): Promise<Manifest> {
     if (error instanceof FencedError) throw alreadyExists(name, store);
     throw error;
   }
+  if (faults !== undefined) await faults("branch-after-child");
   try {
     await updateManifest(store, clock, from, (current) => {
       return current.branches.some((branch) => branch.timeline === name && branch.lsn === lsn)

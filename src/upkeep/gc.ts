@@ -13,6 +13,7 @@
  */
 import type { Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
+import type { FaultPoints } from "../ports/fault_points.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import type { TimelineReader } from "../read/get_page.ts";
 import type {
@@ -40,6 +41,8 @@ export interface CollectionOptions {
   graceMs?: number;
   /** Whether to look for orphans, which lists all objects. Default true. */
   orphans?: boolean;
+  /** Told of the places where a test may break in. */
+  faults?: FaultPoints;
   signal?: AbortSignal;
 }
 
@@ -108,15 +111,17 @@ export async function collect(
   commit: CommitEdit,
   options: CollectionOptions,
 ): Promise<Manifest> {
-  const { store, clock, policy, graceMs = DEFAULT_GRACE_MS, signal } = options;
+  const { clock, policy, graceMs = DEFAULT_GRACE_MS, faults, signal } = options;
   const { timeline, cutoffLsn, danglingBranches } = plan;
   const nowMs = clock.now();
+  if (faults !== undefined) await faults("gc-before-cutoff");
   let manifest = await commit((current) => {
     const mended = withoutBranches(current, danglingBranches);
     return { branches: mended.branches, ...retentionChange(mended, { cutoffLsn, policy, nowMs }) };
   }, signal);
   const expired = manifest.removed.filter(({ atMs }) => nowMs - atMs >= graceMs).map(({ name }) => name);
-  for (const name of expired) await store.delete(layerKey(timeline, name), { signal });
+  if (faults !== undefined) await faults("gc-after-cutoff");
+  for (const name of expired) await deleteObject(layerKey(timeline, name), options);
   if (expired.length > 0) {
     const gone = new Set(expired);
     manifest = await commit(
@@ -124,8 +129,15 @@ export async function collect(
       signal,
     );
   }
-  for (const { key } of plan.orphans) await store.delete(key, { signal });
+  if (faults !== undefined) await faults("gc-after-forget");
+  for (const { key } of plan.orphans) await deleteObject(key, options);
   return manifest;
+}
+
+async function deleteObject(key: string, { store, faults, signal }: CollectionOptions): Promise<void> {
+  if (faults !== undefined) await faults("gc-before-delete");
+  await store.delete(key, { signal });
+  if (faults !== undefined) await faults("gc-after-delete");
 }
 
 /** Whether a plan has anything to do. */
