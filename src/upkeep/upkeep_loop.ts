@@ -84,7 +84,7 @@ export class UpkeepLoop {
   readonly #pacer: Pacer;
   #seenLsn: Lsn;
   /** Where the last round found what is durable. */
-  #doneLsn = 0;
+  #doneLsn = 0 as Lsn;
   #wal = { bytes: 0, atMs: -Infinity };
   #loop: Promise<void> | undefined;
 
@@ -170,7 +170,8 @@ export class UpkeepLoop {
     const { clock, attached: { timeline } } = this.#target.parts;
     const woken = new AbortController();
     const signal = AbortSignal.any([stopped, woken.signal]);
-    const next = this.#target.durableLsn + 1 as Lsn;
+    // What became durable during the round counts.
+    const next = this.#doneLsn + 1 as Lsn;
     await Promise.race([
       clock.sleep(this.#options.intervalMs ?? DEFAULT_INTERVAL_MS, signal).catch(() => {}),
       timeline.waitForDurable(next, signal),

@@ -21,6 +21,8 @@ const following = await follow({
   // Small, so that a kill hits a flush often.
   checkpointDistance: 2 * 1024 * 1024,
   flushIntervalMs: 500,
+  // And a compaction, or an image that is being made.
+  upkeep: { runsMax: 2, layerBytes: 4 * 1024 * 1024, imageRatio: 0.1, busyShare: 0.5 },
 });
 // Each line once: when there is a connection, and when everything is here that the server had when it was made.
 const unsubscribe = following.connection.subscribe(report);
