@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { availableParallelism } from "node:os";
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import { LZ4_CODEC } from "../bytes/portable_codecs.ts";
 import { openLayerEncoder } from "../deps/layer_encoder.ts";
@@ -48,7 +49,7 @@ export function openLayerWriting(
 ): Pick<WriterOptions, "codec" | "encoder"> {
   const codec = codecOf(values.compress);
   const isWanted = values.encoder === "on" ||
-    (values.encoder === "auto" && navigator.hardwareConcurrency >= PROCESSORS_MIN);
+    (values.encoder === "auto" && availableParallelism() >= PROCESSORS_MIN);
   const encoder = isWanted ? openLayerEncoder() : undefined;
   if (values.encoder === "on" && encoder === undefined) {
     throw new UnsupportedError(

@@ -292,6 +292,7 @@ test("describeLayer() says of a layer what its writer said", () => {
     size: summary.size,
     checksum: summary.checksum,
     complete: false,
+    level: 0,
     epoch: 3,
   });
 });
