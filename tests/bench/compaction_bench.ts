@@ -85,7 +85,7 @@ async function measureReads(what: string, store: FilesStore, share: number): Pro
   await attached.close();
 }
 
-async function printStore(what: string, following: Following, walBytes: number): Promise<void> {
+function printStore(what: string, following: Following, walBytes: number): void {
   const { timeline, upkeep } = following;
   const { deltaCount, imageCount, totalBytes } = timeline.layers;
   console.log(
@@ -133,7 +133,7 @@ export async function compactionBench(): Promise<void> {
   await catchUp(cluster, live);
   await live.flusher.flushAll();
   await settled(live);
-  await printStore("steady", live, walBytes);
+  printStore("steady", live, walBytes);
   await live.follower.stop();
   await live.close();
 
@@ -144,7 +144,7 @@ export async function compactionBench(): Promise<void> {
     await following.flusher.flushAll();
     console.log(`${name}: ingest ${(speeds.at(-1)! / 1e6).toFixed(1)} MB/s`);
     if (upkeep !== false) await settled(following);
-    await printStore(name, following, walBytes);
+    printStore(name, following, walBytes);
     await following.follower.stop();
     await following.close();
   }
