@@ -44,7 +44,7 @@ class CompactingGuest {
 
   async #run(process: SimulatedProcess, store: Parameters<typeof attachReader>[0]["store"]): Promise<void> {
     const attached = await attachReader({ store, clock: process.clock, timeline: MAIN });
-    const parts = { attached, store, clock: process.clock };
+    const parts = { attached, store, clock: process.clock, faults: this.#world.faults(process) };
     await keepUp(this.#world, UpkeepTarget.ofGuest(parts));
   }
 
@@ -70,9 +70,9 @@ class CompactingWriter {
     if (writing === undefined || process === undefined || this.#busy === process) return;
     const world = this.#world;
     this.#busy = process;
-    const parts = { attached: writing, store: store!, clock: process.clock, local };
+    const faults = world.faults(process, () => this.#writer.crash());
+    const parts = { attached: writing, store: store!, clock: process.clock, local, faults };
     const target = UpkeepTarget.ofWriter(parts, manifest!);
-    target.refresh();
     keepUp(world, target).catch((error) => {
       if (!mayEndUpkeep(error) && process.isAlive) world.failUnexpected(`${process.name} compacting`, error);
     }).finally(() => {

@@ -36,7 +36,7 @@ const SLOTS_AT = 100;
 /** Where the free space of pages begins that came as an image. */
 const LOWER = 200;
 const PAGE_BYTES = 8192;
-const SEGMENT_START = 0x1_0200_0000;
+export const SEGMENT_START = 0x1_0200_0000;
 /** pd_lsn of the pages in the base backup: before all WAL. */
 const BASE_PAGE_LSN = 0x1_0100_0000;
 

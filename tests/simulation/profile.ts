@@ -30,6 +30,12 @@ export interface Profile {
   readonly compaction: CompactOptions;
   /** How often, of 1, images are made and not deltas merged. */
   readonly images: ImageOptions & { share: number };
+  readonly retention: {
+    readonly isOn: boolean;
+    readonly graceMs: number;
+    readonly keepWalBytes: number | undefined;
+  };
+  readonly branches: boolean;
   readonly guestCompaction: boolean;
   readonly writerCompaction: boolean;
 }
@@ -71,6 +77,12 @@ export function drawProfile(random: SeededRandom): Profile {
       everything: random.chance(0.5),
       share: random.pick([0, 0.3, 0.5]),
     },
+    retention: {
+      isOn: random.chance(0.7),
+      graceMs: random.pick([300_000, 900_000]),
+      keepWalBytes: random.pick([undefined, 0, 1000, 4000]),
+    },
+    branches: random.chance(0.5),
     guestCompaction: random.chance(0.5),
     writerCompaction: random.chance(0.5),
   };

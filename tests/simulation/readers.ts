@@ -63,7 +63,7 @@ class ReaderMachine {
   }
 
   #read(process: SimulatedProcess, { timeline, reader }: AttachedTimeline): void {
-    readSomewhere(this.#world, process, reader, timeline.consistentLsn, timeline.lastRecordLsn);
+    readSomewhere(this.#world, process, reader, timeline.floorLsn, timeline.lastRecordLsn);
   }
 }
 
@@ -77,7 +77,7 @@ function readSomewhere(
   if (highest < lowest) return;
   const { random } = world.scheduler;
   const at = random.chance(0.3) ? highest : random.int(lowest, highest) as Lsn;
-  world.judgeRead(reader, at, undefined, world.mayFail(MAIN, at)).then((wrong) => {
+  world.judgeRead(reader, at, world.mayFail(MAIN, at)).then((wrong) => {
     if (wrong !== undefined && process.isAlive) world.fail(`${process.name} read ${wrong}`);
   });
 }
@@ -95,7 +95,7 @@ export function addReaders(world: World, writers: readonly WriterMachine[]): voi
       const { writing, process } = scheduler.random.pick(writers);
       if (writing === undefined || process === undefined) return;
       const { timeline, reader } = writing;
-      readSomewhere(world, process, reader, timeline.consistentLsn, timeline.lastRecordLsn);
+      readSomewhere(world, process, reader, timeline.floorLsn, timeline.lastRecordLsn);
     },
   });
 }

@@ -5,9 +5,12 @@
  */
 import { formatLsn } from "../../src/lsn.ts";
 import type { Mutation } from "./mutations.ts";
+import { addBranches } from "./branches.ts";
 import { addCompaction } from "./compaction.ts";
 import { addReaders } from "./readers.ts";
+import { addRetention } from "./retention.ts";
 import { MAIN, World } from "./world.ts";
+import { SimulatedProcess } from "./scheduler.ts";
 import { addWriters } from "./writer.ts";
 
 export interface SimulationOptions {
@@ -50,6 +53,15 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   }
 }
 
+/** Time passes, more than what anybody waits for. */
+function addTime({ scheduler, actions }: World): void {
+  const somebody = new SimulatedProcess("time", scheduler);
+  actions.push({
+    rate: 0.02,
+    run: () => void somebody.clock.sleep(scheduler.random.int(10_000, 600_000)),
+  });
+}
+
 async function run(
   { seed, steps = DEFAULT_STEPS, mutation, log }: SimulationOptions,
 ): Promise<SimulationResult> {
@@ -57,6 +69,9 @@ async function run(
   const writers = addWriters(world);
   addReaders(world, writers);
   addCompaction(world, writers);
+  addRetention(world);
+  addBranches(world);
+  addTime(world);
   for (let step = 0; step < steps && world.failure === undefined; step++) await world.step();
 
   if (world.failure === undefined) {

@@ -12,9 +12,11 @@
  */
 import { LsnCollectedError, LsnNotReachedError, NotFoundError, UnavailableError } from "../../src/errors.ts";
 import { formatLsn, type Lsn } from "../../src/lsn.ts";
+import type { FaultPoints } from "../../src/ports/fault_points.ts";
 import type { ObjectStore } from "../../src/ports/object_store.ts";
 import { attachReader } from "../../src/read/attach.ts";
 import type { TimelineReader } from "../../src/read/get_page.ts";
+import { heldLsns } from "../../src/timeline/ancestry.ts";
 import { type Manifest, startManifest } from "../../src/timeline/manifest.ts";
 import { decodeManifest, encodeManifest } from "../../src/timeline/manifest_json.ts";
 import { layerKey, manifestKey, timelineOfManifestKey } from "../../src/timeline/object_keys.ts";
@@ -47,13 +49,6 @@ export interface Action {
   run(): void;
 }
 
-/** A timeline as the watcher knows it. */
-export interface WatchedTimeline {
-  manifest: Manifest;
-  /** Its pages are those of the history up to here; undefined: to its end. */
-  readonly historyUpTo?: Lsn;
-}
-
 export interface WorldOptions {
   seed: number;
   mutation?: Mutation;
@@ -68,7 +63,7 @@ export class World {
   readonly history: History;
   readonly bucket: Bucket;
   readonly mutation: Mutation;
-  readonly timelines = new Map<string, WatchedTimeline>();
+  readonly timelines = new Map<string, { manifest: Manifest }>();
   readonly actions: Action[] = [];
   /** What has happened how often, to see that the simulation is worth something. */
   readonly counts = {
@@ -80,6 +75,9 @@ export class World {
     compactions: 0,
     images: 0,
     deletedObjects: 0,
+    collections: 0,
+    pins: 0,
+    branches: 0,
   };
   /** Told to leave nothing undone: no faults any more. */
   isSettling = false;
@@ -134,6 +132,19 @@ export class World {
     const faults = () => this.#faultsNow();
     const store = new SimulatedStore(this.bucket, process, faults, () => this.counts.failedRequests++);
     return { process, store: this.mutation.store?.(store, role, this) ?? store };
+  }
+
+  /** At some of the named points a process is held up, and at some of those it dies. */
+  faults(process: SimulatedProcess, crash: () => void = () => process.die()): FaultPoints {
+    const { faultPoints, crashes } = this.profile;
+    return (point) => {
+      if (this.isSettling || !process.random.chance(faultPoints)) return;
+      return process.later("passes", point).then(() => {
+        if (!process.random.chance(crashes * 3) || this.isSettling) return;
+        crash();
+        return new Promise(() => {});
+      });
+    };
   }
 
   #faultsNow(): StoreFaults {
@@ -226,8 +237,7 @@ export class World {
     }
     const known = this.timelines.get(timeline);
     if (known === undefined) {
-      const { ancestor } = manifest;
-      this.timelines.set(timeline, { manifest, historyUpTo: ancestor?.lsn });
+      this.timelines.set(timeline, { manifest });
     } else {
       for (const field of ["epoch", "diskConsistentLsn", "cutoffLsn"] as const) {
         if (manifest[field] < known.manifest[field]) {
@@ -260,6 +270,9 @@ export class World {
       if (named === true) this.fail(`Layer ${name} was deleted, which the manifest of "${timeline}" names`);
       this.counts.deletedObjects++;
       this.#changed.add(timeline);
+      for (const { timeline: child } of this.timelines.get(timeline)?.manifest.branches ?? []) {
+        if (this.timelines.has(child)) this.#changed.add(child);
+      }
     } else if (before !== undefined && !sameBytes(now, before)) {
       this.fail(`Layer ${name} of "${timeline}" was written over with other bytes`);
     }
@@ -285,7 +298,7 @@ export class World {
     }
     for (let read = 0; read < reads && this.failure === undefined; read++) {
       const at = drawLsn(random, manifest, lowest, this.history);
-      const wrong = await this.judgeRead(attached.reader, at, watched.historyUpTo);
+      const wrong = await this.judgeRead(attached.reader, at);
       if (wrong !== undefined) this.fail(`Read from "${timeline}": ${wrong}`);
     }
     await attached.close();
@@ -299,7 +312,6 @@ export class World {
   async judgeRead(
     reader: TimelineReader,
     at: Lsn,
-    _historyUpTo: Lsn | undefined,
     mayFail: (error: unknown) => boolean = () => false,
   ): Promise<string | undefined> {
     const { random } = this.scheduler;
@@ -348,11 +360,13 @@ function drawLsn(
   history: History,
 ): Lsn {
   const highest = manifest.diskConsistentLsn;
+  const held = heldLsns(manifest);
+  if (held.length > 0 && random.chance(0.2)) return random.pick(held);
   if (random.chance(0.3)) return highest;
   if (random.chance(0.2)) return lowest;
   if (random.chance(0.5)) {
-    const layer = random.pick(manifest.layers);
-    const end = /__[0-9A-F]{16}-([0-9A-F]{16})/.exec(layer.name)?.[1];
+    const layer = manifest.layers.length === 0 ? undefined : random.pick(manifest.layers);
+    const end = /__[0-9A-F]{16}-([0-9A-F]{16})/.exec(layer?.name ?? "")?.[1];
     const at = end === undefined ? 0 : parseInt(end, 16) - 1 + random.pick([0, 0, 8, -8]);
     if (at >= lowest && at <= highest) return at as Lsn;
   }

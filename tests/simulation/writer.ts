@@ -5,7 +5,6 @@
  */
 import { FencedError, UnavailableError } from "../../src/errors.ts";
 import type { Lsn } from "../../src/lsn.ts";
-import type { FaultPoint } from "../../src/ports/fault_points.ts";
 import type { LocalLayers } from "../../src/ports/local_layers.ts";
 import type { ObjectStore } from "../../src/ports/object_store.ts";
 import { type ManifestWriter, readManifest } from "../../src/timeline/manifest_store.ts";
@@ -86,7 +85,7 @@ export class WriterMachine {
       local,
       checkpointDistance: profile.checkpointDistance,
       flushIntervalMs: profile.flushIntervalMs,
-      faults: (point: FaultPoint) => this.#passes(process, point),
+      faults: this.#world.faults(process, () => this.crash()),
       events: process.scheduler.isLogging
         ? ({ message }: { message: string }) => process.scheduler.log(process, `event: ${message}`)
         : undefined,
@@ -107,17 +106,6 @@ export class WriterMachine {
     await writing.follower.done;
   }
 
-  /** At some of the named points the process is held up, and at some of those it dies. */
-  #passes(process: SimulatedProcess, point: FaultPoint): Promise<void> | undefined {
-    const { faultPoints, crashes } = this.#world.profile;
-    if (this.#world.isSettling || !process.random.chance(faultPoints)) return undefined;
-    return process.later("passes", point).then(() => {
-      if (!process.random.chance(crashes * 3) || this.#world.isSettling) return;
-      this.crash();
-      return new Promise(() => {});
-    });
-  }
-
   /** The server's WAL from behind the last record. */
   #wal(process: SimulatedProcess, after: Lsn): ReadableStream<WalChunk> {
     const world = this.#world;
@@ -135,10 +123,11 @@ export class WriterMachine {
         const end = at + length as Lsn;
         const data = history.walBetween(at, end);
         // A server that has more makes decoding gather records.
-        const serverWalEnd = process.random.chance(0.8) ? end : world.serverEnd;
+        const more = process.random.chance(0.8) ? 0 : process.random.int(1, profile.chunkBytes);
+        const serverWalEnd = Math.min(end + more, world.serverEnd) as Lsn;
         controller.enqueue({ startLsn: at, data, tli: 1, serverWalEnd, sentAtMs: 0 });
         at = end;
-        world.sent(end);
+        world.sent(serverWalEnd);
       },
     }, { highWaterMark: 0 });
   }

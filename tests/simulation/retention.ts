@@ -1,0 +1,98 @@
+/**
+ * Retention and collection by guests that come and go: the cut-off moves, pins come and expire, objects are deleted.
+ *
+ * @module
+ */
+import type { ObjectStore } from "../../src/ports/object_store.ts";
+import { attachReader } from "../../src/read/attach.ts";
+import { readManifest, updateManifest } from "../../src/timeline/manifest_store.ts";
+import { collect, planCollection } from "../../src/upkeep/gc.ts";
+import { removePin, setPin } from "../../src/upkeep/pins.ts";
+import { LsnCollectedError, NotFoundError } from "../../src/errors.ts";
+import { mayEndUpkeep } from "./compaction.ts";
+import type { SimulatedProcess } from "./scheduler.ts";
+import type { World } from "./world.ts";
+
+/** A process that collects once, or sets or removes a pin. */
+class RetainingGuest {
+  readonly #world: World;
+  #process: SimulatedProcess | undefined;
+  #starts = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  act(): void {
+    if (this.#process === undefined) this.#start();
+    else if (this.#world.scheduler.random.chance(0.1)) this.#end(this.#process);
+  }
+
+  #start(): void {
+    const world = this.#world;
+    const { process, store } = world.process(`gc.${++this.#starts}`, "retention");
+    this.#process = process;
+    const timeline = world.scheduler.random.pick([...world.timelines.keys()]);
+    this.#run(process, store, timeline).catch((error) => {
+      if (!mayEndUpkeep(error) && process.isAlive) world.failUnexpected(process.name, error);
+    }).finally(() => this.#end(process));
+  }
+
+  async #run(process: SimulatedProcess, store: ObjectStore, timeline: string): Promise<void> {
+    const { random } = process;
+    if (random.chance(0.25)) return await this.#pin(process, store, timeline);
+    await collectOnce(this.#world, process, store, timeline);
+  }
+
+  async #pin(process: SimulatedProcess, store: ObjectStore, timeline: string): Promise<void> {
+    const { random, clock } = process;
+    const options = { store, clock, timeline };
+    const name = random.pick(["a", "b"]);
+    try {
+      if (random.chance(0.3)) await removePin(name, options);
+      else {
+        const stored = await readManifest(store, timeline);
+        if (stored === undefined) return;
+        const { cutoffLsn, diskConsistentLsn } = stored.manifest;
+        const lsn = random.pick(this.#world.history.endsBetween(cutoffLsn, diskConsistentLsn));
+        const expiresAtMs = random.chance(0.5) ? undefined : clock.now() + random.int(1000, 1_000_000);
+        await setPin({ name, lsn, expiresAtMs }, options);
+        this.#world.counts.pins++;
+      }
+    } catch (error) {
+      // Nothing to pin yet, none to remove, or what was to be pinned has just been collected.
+      const isUsual = error instanceof RangeError || error instanceof NotFoundError ||
+        error instanceof LsnCollectedError;
+      if (!isUsual) throw error;
+    }
+  }
+
+  #end(process: SimulatedProcess): void {
+    process.die();
+    if (this.#process === process) this.#process = undefined;
+  }
+}
+
+/** Plans a collection, and does it. */
+export async function collectOnce(
+  world: World,
+  process: SimulatedProcess,
+  store: ObjectStore,
+  timeline: string,
+): Promise<void> {
+  const { clock } = process;
+  const { graceMs, keepWalBytes } = world.profile.retention;
+  const attached = await attachReader({ store, clock, timeline });
+  const policy = keepWalBytes === undefined ? undefined : { keepWalBytes };
+  const options = { store, clock, reader: attached.reader, graceMs, policy, faults: world.faults(process) };
+  const plan = await planCollection(attached.manifest, options);
+  await collect(plan, (edit, signal) => updateManifest(store, clock, timeline, edit, signal), options);
+  world.counts.collections++;
+}
+
+export function addRetention(world: World): void {
+  const { profile, actions } = world;
+  if (!profile.retention.isOn) return;
+  const guest = new RetainingGuest(world);
+  actions.push({ rate: 0.06, run: () => guest.act() });
+}
