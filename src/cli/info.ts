@@ -4,7 +4,7 @@
  * @module
  */
 import { NotFoundError } from "../errors.ts";
-import { formatLsn } from "../lsn.ts";
+import { formatLsn, type Lsn } from "../lsn.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import { parseLayerName } from "../layer/layer_name.ts";
 import type { Manifest } from "../timeline/manifest.ts";
@@ -15,6 +15,7 @@ import { optional, type OptionValues } from "./config.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { openForReading } from "./stores.ts";
 import { formatBytes, plural, timelineValue } from "./values.ts";
+import { describeHistory, historyRows, windowTimes, type WindowTimes } from "./info_history.ts";
 import { COMMON, defineVerb, jsonDocument, STORE, type VerbContext } from "./verb.ts";
 
 const OPTIONS = {
@@ -40,11 +41,17 @@ async function runInfo(values: OptionValues<typeof OPTIONS>, context: VerbContex
   for (const name of names) {
     const stored = await readManifest(store, name);
     // One that is gone since it was listed is none.
-    if (stored !== undefined) timelines.push(describeTimeline(stored.manifest));
-    else if (values.timeline !== undefined) throw unknownTimeline(name, store, await listTimelines(store));
+    if (stored !== undefined) {
+      const { manifest } = stored;
+      timelines.push(describeTimeline(manifest, await windowTimes(store, manifest, context)));
+    }
+    if (stored === undefined && values.timeline !== undefined) {
+      throw unknownTimeline(name, store, await listTimelines(store));
+    }
   }
   const document = { store: store.description, timelines };
-  await terminal.write(reporter.json ? jsonDocument(document) : asText(document));
+  const shown = { ...document, timelines: timelines.map(({ rows: _, ...rest }) => rest) };
+  await terminal.write(reporter.json ? jsonDocument(shown) : asText(document));
   return EXIT_OK;
 }
 
@@ -81,14 +88,17 @@ interface TimelineInfo {
   readonly committedAt: string;
   readonly startLsn: string;
   /** What can be read, both ends included. */
-  readonly window: { readonly from: string; readonly to: string; readonly walBytes: number };
+  readonly window: WindowTimes & { readonly from: string; readonly to: string; readonly walBytes: number };
   readonly consistentLsn: string;
   readonly durableLsn: string;
   readonly layers: { readonly count: number; readonly delta: number; readonly image: number };
   readonly sizes: { readonly total: number; readonly delta: number; readonly image: number };
+  readonly history: ReturnType<typeof describeHistory>;
+  /** For people. */
+  readonly rows: readonly [string, string][];
 }
 
-function describeTimeline(manifest: Manifest): TimelineInfo {
+function describeTimeline(manifest: Manifest, times: WindowTimes): TimelineInfo {
   const { facts, consistentLsn, diskConsistentLsn, layers } = manifest;
   const count = { count: layers.length, delta: 0, image: 0 };
   const sizes = { total: 0, delta: 0, image: 0 };
@@ -99,7 +109,8 @@ function describeTimeline(manifest: Manifest): TimelineInfo {
     count[kind]++;
     sizes[kind] += size;
   }
-  const from = formatLsn(consistentLsn);
+  const floorLsn = Math.max(consistentLsn, manifest.cutoffLsn) as Lsn;
+  const from = formatLsn(floorLsn);
   const to = formatLsn(diskConsistentLsn);
   return {
     name: manifest.timeline,
@@ -112,11 +123,13 @@ function describeTimeline(manifest: Manifest): TimelineInfo {
     epoch: manifest.epoch,
     committedAt: new Date(manifest.committedAtMs).toISOString(),
     startLsn: formatLsn(manifest.startLsn),
-    window: { from, to, walBytes: Math.max(0, diskConsistentLsn - consistentLsn) },
-    consistentLsn: from,
+    window: { from, to, walBytes: Math.max(0, diskConsistentLsn - floorLsn), ...times },
+    consistentLsn: formatLsn(consistentLsn),
     durableLsn: to,
     layers: count,
     sizes,
+    history: describeHistory(manifest),
+    rows: historyRows(manifest, times),
   };
 }
 
@@ -141,6 +154,7 @@ function asText({ store, timelines }: { store: string; timelines: TimelineInfo[]
           ? `${window.from} to ${window.to}, ${formatBytes(window.walBytes)} of WAL`
           : `none yet: readable from ${window.from} on, WAL is durable up to ${window.to}`,
       ],
+      ...timeline.rows,
       ["starts at", timeline.startLsn],
       [
         "layers",

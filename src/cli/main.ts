@@ -6,14 +6,17 @@
 import process from "node:process";
 import { Command } from "../deps/commander.ts";
 import { VERSION } from "../status/version.ts";
+import { branchVerb } from "./branch.ts";
 import { compactVerb } from "./compact.ts";
 import { type Environment, usageOf } from "./config.ts";
 import { EXIT_CODES, EXIT_OK, exitCodeOf, UsageError } from "./exit_codes.ts";
 import { followVerb } from "./follow.ts";
+import { gcVerb } from "./gc.ts";
 import { importVerb } from "./import.ts";
 import { infoVerb } from "./info.ts";
 import { layersVerb } from "./layers.ts";
 import { pageVerb } from "./page.ts";
+import { pinVerb } from "./pin.ts";
 import { restoreVerb } from "./restore.ts";
 import { Terminal } from "./terminal.ts";
 import { makeContext, type Verb } from "./verb.ts";
@@ -31,6 +34,9 @@ const VERBS: readonly Verb[] = [
   verifyVerb,
   waldumpVerb,
   compactVerb,
+  gcVerb,
+  pinVerb,
+  branchVerb,
 ];
 
 /** Runs a command line and returns its exit code. Prints everything, throws nothing. */
