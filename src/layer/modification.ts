@@ -34,6 +34,23 @@ export interface Modification {
   /** Full-page images: hole offset in the low, hole length in the high 16 bits. */
   readonly hole: Uint32Array;
   readonly buffers: readonly Uint8Array[];
+  /**
+   * Gives the columns back to who made them, to be filled again; the buffers are not touched. To be called by whoever
+   * took the modification in and shares it with nobody; there is no need to.
+   */
+  release?(): void;
+}
+
+/** Columns that modifications have given back. */
+export interface ModificationColumns {
+  readonly space: Int32Array;
+  readonly block: Uint32Array;
+  readonly lsn: Float64Array;
+  readonly flags: Uint8Array;
+  readonly buffer: Uint8Array;
+  readonly offset: Int32Array;
+  readonly length: Int32Array;
+  readonly hole: Uint32Array;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -51,6 +68,7 @@ export class ModificationBuilder {
   #hole: Uint32Array;
   /** Buffer 0: bytes of the batch. */
   readonly #records: Uint8Array;
+  readonly #spare: ModificationColumns[] | undefined;
   /** Buffer 1: values made by ingest. */
   #made = NOTHING;
   #madeLength = 0;
@@ -58,18 +76,20 @@ export class ModificationBuilder {
   /**
    * @param records The batch's bytes, into which `addRecordRange` points.
    * @param capacity Entries expected.
+   * @param spare Columns to fill, of which the builder takes one set and to which its modification gives it back.
    */
-  constructor(records: Uint8Array, capacity: number) {
-    const size = Math.max(capacity, 64);
+  constructor(records: Uint8Array, capacity: number, spare?: ModificationColumns[]) {
+    const columns = spare?.pop() ?? newColumns(Math.max(capacity, 64));
     this.#records = records;
-    this.#space = new Int32Array(size);
-    this.#block = new Uint32Array(size);
-    this.#lsn = new Float64Array(size);
-    this.#flags = new Uint8Array(size);
-    this.#buffer = new Uint8Array(size);
-    this.#offset = new Int32Array(size);
-    this.#length = new Int32Array(size);
-    this.#hole = new Uint32Array(size);
+    this.#spare = spare;
+    this.#space = columns.space;
+    this.#block = columns.block;
+    this.#lsn = columns.lsn;
+    this.#flags = columns.flags;
+    this.#buffer = columns.buffer;
+    this.#offset = columns.offset;
+    this.#length = columns.length;
+    this.#hole = columns.hole;
   }
 
   /** Adds a value that is a range of the batch's bytes. */
@@ -127,13 +147,7 @@ export class ModificationBuilder {
     recordCount: number,
     walBytes: number,
   ): Modification {
-    return {
-      endLsn,
-      tli,
-      completesRecord,
-      recordCount,
-      walBytes,
-      count: this.count,
+    const columns: ModificationColumns = {
       space: this.#space,
       block: this.#block,
       lsn: this.#lsn,
@@ -142,6 +156,21 @@ export class ModificationBuilder {
       offset: this.#offset,
       length: this.#length,
       hole: this.#hole,
+    };
+    const spare = this.#spare;
+    let isReleased = false;
+    return {
+      ...columns,
+      endLsn,
+      tli,
+      completesRecord,
+      recordCount,
+      walBytes,
+      count: this.count,
+      release() {
+        if (!isReleased && spare !== undefined && spare.length < SPARE_MAX) spare.push(columns);
+        isReleased = true;
+      },
       buffers: this.#madeLength === 0
         ? [this.#records]
         : [this.#records, this.#made.subarray(0, this.#madeLength)],
@@ -159,6 +188,22 @@ export class ModificationBuilder {
     this.#length = enlarged(this.#length, new Int32Array(size));
     this.#hole = enlarged(this.#hole, new Uint32Array(size));
   }
+}
+
+/** Sets of columns kept: one is filled while another is taken in. */
+const SPARE_MAX = 2;
+
+function newColumns(size: number): ModificationColumns {
+  return {
+    space: new Int32Array(size),
+    block: new Uint32Array(size),
+    lsn: new Float64Array(size),
+    flags: new Uint8Array(size),
+    buffer: new Uint8Array(size),
+    offset: new Int32Array(size),
+    length: new Int32Array(size),
+    hole: new Uint32Array(size),
+  };
 }
 
 /** Copies a full column to the start of a longer one. */

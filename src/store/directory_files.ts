@@ -67,7 +67,13 @@ async function* readPieces(path: string, signal?: AbortSignal): AsyncGenerator<U
 export function segmentDirectory(path: string): {
   description: string;
   list(): Promise<{ name: string; size: number }[]>;
-  read(name: string, offset: number, length: number): Promise<Uint8Array>;
+  read(
+    name: string,
+    offset: number,
+    length: number,
+    signal?: AbortSignal,
+    into?: Uint8Array,
+  ): Promise<Uint8Array>;
 } {
   const root = resolve(path);
   return {
@@ -84,10 +90,10 @@ export function segmentDirectory(path: string): {
         throw fsError(`read the directory ${root}`, error);
       }
     },
-    async read(name, offset, length) {
+    async read(name, offset, length, _signal, into) {
       const handle = await open(`${root}/${name}`, "r");
       try {
-        const bytes = new Uint8Array(length);
+        const bytes = into ?? new Uint8Array(length);
         let filled = 0;
         while (filled < length) {
           const { bytesRead } = await handle.read(bytes, filled, length - filled, offset + filled);

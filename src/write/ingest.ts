@@ -16,7 +16,7 @@ import { Backoff } from "../flow/backoff.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
-import { type Modification, ModificationBuilder } from "../layer/modification.ts";
+import { type Modification, ModificationBuilder, type ModificationColumns } from "../layer/modification.ts";
 import { applyEffects } from "../postgres/effects/effects.ts";
 import type { ClusterState } from "../postgres/effects/cluster_state.ts";
 import { DecodedRecord } from "../postgres/wal/record.ts";
@@ -53,6 +53,8 @@ export interface IngestOptions {
   /** For pauses while a store that is read from does not answer; without one that is an error at once. */
   clock?: Clock;
   events?: EventSink;
+  /** Nobody else reads the batches: their columns are used again. Default: false. */
+  exclusive?: boolean;
   signal?: AbortSignal;
 }
 
@@ -70,6 +72,8 @@ export class WalIngest {
   readonly #options: IngestOptions;
   readonly #record: DecodedRecord;
   readonly #effects: IngestEffects;
+  /** Given back by the sink. */
+  readonly #spareColumns: ModificationColumns[] = [];
 
   constructor(options: IngestOptions) {
     this.#options = options;
@@ -82,7 +86,8 @@ export class WalIngest {
     let index = 0;
     while (index < batch.count) {
       const first = index;
-      const builder = new ModificationBuilder(batch.bytes, Math.ceil((batch.count - first) * 1.5));
+      const capacity = Math.ceil((batch.count - first) * 1.5);
+      const builder = new ModificationBuilder(batch.bytes, capacity, this.#spareColumns);
       this.#effects.begin(builder);
       index = this.#ingestRecords(batch, index, builder);
       this.#effects.endBatch();
@@ -100,6 +105,7 @@ export class WalIngest {
       yield modification;
       if (copies.length > 0) yield* this.#copyDatabases(copies, endLsn);
     }
+    if (this.#options.exclusive) batch.release?.();
   }
 
   /**

@@ -63,13 +63,24 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     systemId: BigInt(timeline.facts.systemId),
     endOfWal: options.endOfWal,
     arena: timeline.arena,
+    exclusive: true,
   });
-  const ingest = ingestWal({ timeline, state, readDatabase, clock: options.clock, events, signal });
+  const ingest = ingestWal({
+    timeline,
+    state,
+    readDatabase,
+    clock: options.clock,
+    events,
+    // Who inspects batches may still look at one that went on.
+    exclusive: options.inspect === undefined,
+    signal,
+  });
   options.onIngest?.(ingest.counters);
   const sink = timelineSink({
     timeline,
     flusher,
     checkpointDistance,
+    exclusive: true,
     onProgress: options.onProgress,
     faults: options.faults,
   });

@@ -19,6 +19,8 @@ export interface SinkOptions {
   checkpointDistance: number;
   /** Frozen layers that may wait while the next one fills. Default 1, so that memory is bounded by two layers. */
   frozenLayersMax?: number;
+  /** Nobody else reads the modifications: their columns are used again. Default: false. */
+  exclusive?: boolean;
   /** Told of the last record LSN after every modification. */
   onProgress?(): void;
   faults?: FaultPoints;
@@ -45,6 +47,7 @@ export function timelineSink(options: SinkOptions): WritableStream<Modification>
     async write(modification) {
       flusher.throwIfFailed();
       timeline.append(modification);
+      if (options.exclusive) modification.release?.();
       options.onProgress?.();
       if (faults !== undefined) await faults("walreceiver-after-ingest");
       const { walBytes, memoryBytes } = timeline.openLayer;

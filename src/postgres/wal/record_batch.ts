@@ -29,4 +29,9 @@ export interface RecordBatch {
   readonly startLsn: Lsn;
   /** End of the last record. The next batch starts here. */
   readonly endLsn: Lsn;
+  /**
+   * Gives the three columns back to who made them, to be filled again; `bytes` is not touched. Only where who reads the
+   * batch shares it with nobody; there is no need to.
+   */
+  release?(): void;
 }

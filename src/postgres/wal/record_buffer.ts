@@ -33,6 +33,22 @@ export const SCAN_SWITCH = 1;
 /** An `xl_tot_len` of zero. */
 export const SCAN_ZERO = 2;
 
+/** Rows that columns have room for at first. */
+const COLUMNS_MIN = 64;
+/** Sets of columns kept: one is filled while another is read. */
+const SPARE_MAX = 2;
+
+interface RecordColumns {
+  readonly offsets: Int32Array;
+  readonly starts: Float64Array;
+  readonly ends: Float64Array;
+}
+
+function newColumns(rows: number): RecordColumns {
+  const size = Math.max(rows, COLUMNS_MIN);
+  return { offsets: new Int32Array(size), starts: new Float64Array(size), ends: new Float64Array(size) };
+}
+
 /** Holds payload bytes, and columns of the records found in them that nobody has taken yet. */
 export class RecordBuffer {
   readonly #verifyCrc: boolean;
@@ -52,14 +68,17 @@ export class RecordBuffer {
   #batchStart: Lsn;
 
   #count = 0;
-  #offsets = new Int32Array(1024);
-  #starts = new Float64Array(1024);
-  #ends = new Float64Array(1024);
+  #offsets: Int32Array;
+  #starts: Float64Array;
+  #ends: Float64Array;
+  /** Columns that batches have given back. */
+  readonly #spare: RecordColumns[] = [];
 
   constructor(startLsn: Lsn, verifyCrc: boolean, arena?: ByteArena) {
     this.#batchStart = startLsn;
     this.#verifyCrc = verifyCrc;
     this.#arena = arena;
+    ({ offsets: this.#offsets, starts: this.#starts, ends: this.#ends } = newColumns(COLUMNS_MIN));
   }
 
   /** End of the last complete record, or where it all began. */
@@ -202,14 +221,14 @@ export class RecordBuffer {
     // The batch's memory will be kept for long: do not let it hold much more than its records.
     const wasteful = this.#arena === undefined && spare > 65536 && spare > used >> 2;
     const batch = {
+      ...this.#takeColumns(),
       bytes: wasteful ? bytes.slice(0, used) : bytes.subarray(0, used),
       count,
-      offsets: this.#offsets.slice(0, count),
-      startLsns: this.#starts.slice(0, count),
-      endLsns: this.#ends.slice(0, count),
       startLsn: this.#batchStart,
       endLsn: this.lastEnd,
     };
+    ({ offsets: this.#offsets, starts: this.#starts, ends: this.#ends } = this.#spare.pop() ??
+      newColumns(count));
     this.#batchStart = batch.endLsn;
     // An arena's next piece probably begins at the tail, which then stays where it is.
     this.#arena?.trim(bytes, used);
@@ -218,6 +237,23 @@ export class RecordBuffer {
     this.#recordAt = 0;
     this.#count = 0;
     return batch;
+  }
+
+  /** The columns, cut to length, and how they come back. */
+  #takeColumns(): Pick<RecordBatch, "offsets" | "startLsns" | "endLsns" | "release"> {
+    const columns = { offsets: this.#offsets, starts: this.#starts, ends: this.#ends };
+    const spare = this.#spare;
+    const count = this.#count;
+    let isReleased = false;
+    return {
+      offsets: columns.offsets.subarray(0, count),
+      startLsns: columns.starts.subarray(0, count),
+      endLsns: columns.ends.subarray(0, count),
+      release() {
+        if (!isReleased && spare.length < SPARE_MAX) spare.push(columns);
+        isReleased = true;
+      },
+    };
   }
 
   #allocate(capacity: number, content: Uint8Array): void {

@@ -38,8 +38,18 @@ export interface SegmentDirectory {
   readonly description: string;
   /** All files, in any order. */
   list(signal?: AbortSignal): Promise<Iterable<{ name: string; size: number }>>;
-  /** `length` bytes from `offset`, fewer only where the file ends. */
-  read(name: string, offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /**
+   * `length` bytes from `offset`, fewer only where the file ends.
+   *
+   * @param into May be filled and returned, as far as it is needed: at least `length` long, nobody else's any more.
+   */
+  read(
+    name: string,
+    offset: number,
+    length: number,
+    signal?: AbortSignal,
+    into?: Uint8Array,
+  ): Promise<Uint8Array>;
 }
 
 export interface ArchiveOptions {
@@ -172,11 +182,15 @@ interface Segment {
   readonly limit: Lsn;
 }
 
+/** Chunks whose memory is kept for the next ones. */
+const SPARE_MAX = 3;
+
 class ArchiveReader {
   readonly #options: ArchiveOptions;
   readonly #sizes: Map<string, number>;
   readonly #history: TimelineHistory;
   readonly #identity: ArchiveIdentity;
+  readonly #spare: Uint8Array[] = [];
 
   constructor(
     options: ArchiveOptions,
@@ -201,7 +215,7 @@ class ArchiveReader {
   }
 
   async *chunks(start: Lsn, chunkBytes: number): AsyncGenerator<WalChunk, void, undefined> {
-    const { directory, signal } = this.#options;
+    const { signal } = this.#options;
     let position = start;
     for (;;) {
       const segment = this.#find(this.#numberOf(position), position);
@@ -213,19 +227,38 @@ class ArchiveReader {
         // Whole pages are read, to see their headers; what lies before `position` is dropped.
         const from = position - position % XLOG_BLCKSZ;
         const wanted = Math.min(chunkBytes, segment.limit - from, base + segment.size - from);
-        const bytes = wanted <= 0 ? EMPTY : await directory.read(segment.name, from - base, wanted, signal);
+        const bytes = wanted <= 0 ? EMPTY : await this.#read(segment.name, from - base, wanted);
         const valid = await this.#validLength(bytes, from as Lsn, segment);
         hasEnded = valid < Math.min(chunkBytes, segment.limit - from);
         const end = from + valid as Lsn;
         if (end > position) {
           const isWhole = position === from && valid === bytes.length;
           const data = isWhole ? bytes : bytes.slice(position - from, valid);
-          yield { startLsn: position, data, tli: segment.tli, serverWalEnd: segment.limit, sentAtMs: 0 };
+          yield {
+            startLsn: position,
+            data,
+            tli: segment.tli,
+            serverWalEnd: segment.limit,
+            sentAtMs: 0,
+            release: () => this.#takeBack(bytes),
+          };
           position = end;
         }
       }
       if (hasEnded) return this.#checkIsEnd(position);
     }
+  }
+
+  /** Into memory that a chunk has given back, where there is such. */
+  #read(name: string, offset: number, length: number): Promise<Uint8Array> {
+    const { directory, signal } = this.#options;
+    const memory = this.#spare.pop();
+    const into = memory !== undefined && memory.length >= length ? memory : undefined;
+    return directory.read(name, offset, length, signal, into);
+  }
+
+  #takeBack(bytes: Uint8Array): void {
+    if (this.#spare.length < SPARE_MAX && !this.#spare.includes(bytes)) this.#spare.push(bytes);
   }
 
   /** How many of the bytes are WAL of their position. Zeros behind XLOG_SWITCH are, where a segment follows. */

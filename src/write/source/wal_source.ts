@@ -24,6 +24,8 @@ export interface WalChunk {
   readonly serverWalEnd: Lsn;
   /** When the server sent it, in milliseconds since the Unix epoch. From an archive: 0. */
   readonly sentAtMs: number;
+  /** Gives the memory of `data` back to the source. Only by who shares it with nobody; there is no need to. */
+  release?(): void;
 }
 
 /** Bytes of WAL that a source holds ready, besides the chunk that passes the limit. */
