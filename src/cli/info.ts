@@ -15,7 +15,7 @@ import { optional, type OptionValues } from "./config.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { openForReading } from "./stores.ts";
 import { formatBytes, plural, timelineValue } from "./values.ts";
-import { describeHistory, historyRows, windowTimes, type WindowTimes } from "./info_history.ts";
+import { describeHistory, historyRows, type WindowTimes, windowTimes } from "./info_history.ts";
 import { COMMON, defineVerb, jsonDocument, STORE, type VerbContext } from "./verb.ts";
 
 const OPTIONS = {
