@@ -15,8 +15,10 @@ import type { ObjectStore } from "../../src/ports/object_store.ts";
 import { attachReader } from "../../src/read/attach.ts";
 import { FilesStore } from "../../src/store/files.ts";
 import { openLocalLayers } from "../../src/store/local_layers.ts";
-import { readManifest } from "../../src/timeline/manifest_store.ts";
+import { readManifest, updateManifest } from "../../src/timeline/manifest_store.ts";
+import { createBranch, deleteTimeline } from "../../src/upkeep/branch.ts";
 import { compact } from "../../src/upkeep/compact.ts";
+import { collect, type CollectionOptions, planCollection } from "../../src/upkeep/gc.ts";
 import { makeImages } from "../../src/upkeep/images.ts";
 import { UpkeepTarget } from "../../src/upkeep/upkeep_target.ts";
 import { startWriting, takeOver } from "../../src/varve.ts";
@@ -36,8 +38,11 @@ export interface KillWork {
   walBytes: number;
   /** Dies at this point when it is passed for the n-th time, from 1 on. */
   kill?: { point: FaultPoint; hit: number };
-  /** Name of a branch to make. */
+  /** Name of a branch to make, and of one to delete. */
   branch?: string;
+  unbranch?: string;
+  /** Bytes of WAL that collection keeps; objects go at once, for nobody else reads. */
+  keepWalBytes: number;
 }
 
 /** Bytes of WAL of a flush, and of those that arrive at once: small, so that there are many. */
@@ -63,7 +68,35 @@ export async function work(options: KillWork, store: ObjectStore, faults: FaultP
   const target = UpkeepTarget.ofGuest({ attached, store, clock: systemClock, faults });
   while (await compact(target, { runsMax: 2, layerBytes: 6000 }) !== undefined);
   await makeImages(target, { layerBytes: 60_000, imageDeltaBytesMin: 1000 });
+  const { clock, branch, unbranch } = { clock: systemClock, ...options };
+  if (unbranch !== undefined) {
+    await deleteTimeline({ store, clock, name: unbranch }).catch((error) => {
+      if (!(error instanceof NotFoundError)) throw error;
+    });
+  }
+  if (branch !== undefined) {
+    const lsn = attached.timeline.lastRecordLsn;
+    await createBranch({ store, clock, parent: attached.reader, lsn, name: branch, faults });
+  }
   await attached.close();
+  await collectGarbage(store, timeline, { faults, policy: { keepWalBytes: options.keepWalBytes } });
+}
+
+/** Collects all that nobody needs, at once. */
+export async function collectGarbage(
+  store: ObjectStore,
+  timeline: string,
+  more: Partial<CollectionOptions> = {},
+): Promise<void> {
+  const attached = await attachReader({ store, clock: systemClock, timeline });
+  try {
+    const { reader, manifest } = attached;
+    const options = { store, clock: systemClock, reader, graceMs: -1, ...more };
+    const plan = await planCollection(manifest, options);
+    await collect(plan, (edit) => updateManifest(store, systemClock, timeline, edit), options);
+  } finally {
+    await attached.close();
+  }
 }
 
 /** Some WAL from behind a record on, in small pieces. */
@@ -108,9 +141,12 @@ if (import.meta.main) {
 }
 
 /** The store of the options. Only processes die here, so nothing is synced to a disk. */
-export async function openKillStore(location: string): Promise<ObjectStore> {
+export async function openKillStore(
+  location: string,
+  env: Record<string, string> = Deno.env.toObject(),
+): Promise<ObjectStore> {
   if (!location.startsWith("s3:")) return await FilesStore.open({ path: location, fsync: false });
   const { openStore } = await import("../../src/store/open.ts");
   const { retrying } = await import("../../src/store/retrying.ts");
-  return retrying(await openStore(location, Deno.env.toObject()), { clock: systemClock });
+  return retrying(await openStore(location, env), { clock: systemClock });
 }
