@@ -45,6 +45,18 @@ const GAUGES: Omit<MetricRow, "type">[] = [
     read: ({ parts }) => parts.timeline.remoteConsistentLsn,
   },
   {
+    name: "recoverable_from_lsn_bytes",
+    help: "The earliest position that can be restored.",
+    read: ({ parts: { timeline } }) => Math.max(timeline.floorLsn, timeline.consistentLsn),
+  },
+  {
+    name: "recoverable_wal_bytes",
+    help:
+      "WAL between the earliest and the latest position that can be restored from the store; 0 while there is none.",
+    read: ({ parts: { timeline } }) =>
+      Math.max(0, timeline.remoteConsistentLsn - Math.max(timeline.floorLsn, timeline.consistentLsn)),
+  },
+  {
     name: "replication_lag_bytes",
     help: "WAL of the server, as far as it told, that has not been taken in.",
     read: (watched) => watched.lagBytes,

@@ -7,6 +7,7 @@
  */
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
+import { recoverableWindow } from "../restore/window.ts";
 import type { WalVerifySummary } from "../upkeep/verify_wal.ts";
 import type { ConnectionStatus } from "../write/source/status.ts";
 import { describeError, type ErrorSnapshot } from "./error_body.ts";
@@ -45,6 +46,15 @@ export interface LayerCounts {
   readonly remote: number;
 }
 
+/** What can be restored as of now, of what is durable in the store; both ends included. Null: nothing yet. */
+export interface WindowSnapshot {
+  readonly fromLsn: string | null;
+  readonly toLsn: string | null;
+  readonly walBytes: number;
+  /** Why it ends there, or why there is none. */
+  readonly reason: string;
+}
+
 /** A timeline in this process. */
 export interface TimelineSnapshot {
   readonly name: string;
@@ -67,6 +77,7 @@ export interface TimelineSnapshot {
   readonly diskConsistentLsn: string;
   /** All WAL up to here is in the store. */
   readonly remoteConsistentLsn: string;
+  readonly recoverable: WindowSnapshot;
   /** Main forks of all relations, now. Null for who only reads. */
   readonly logicalSizeBytes: number | null;
   /** Layer files with a local copy. */
@@ -128,6 +139,7 @@ export function snapshotTimeline(watched: WatchedTimeline): TimelineSnapshot {
     // A flush counts once the store's manifest names its layer: the two go together.
     diskConsistentLsn: remoteConsistentLsn,
     remoteConsistentLsn,
+    recoverable: snapshotWindow(watched),
     logicalSizeBytes: watched.logicalSizeBytes,
     residentPhysicalSizeBytes: files?.residentBytes ?? 0,
     currentPhysicalSizeBytes: layers.totalBytes,
@@ -147,6 +159,21 @@ export function snapshotTimeline(watched: WatchedTimeline): TimelineSnapshot {
     unsupportedRecords: follower?.counters.unsupportedRecords ?? 0,
     verification: verifier?.summary(DIFFERENCES_SHOWN) ?? null,
     source: snapshotSource(watched),
+  };
+}
+
+function snapshotWindow({ parts: { timeline } }: WatchedTimeline): WindowSnapshot {
+  const { consistentLsn, remoteConsistentLsn, floorLsn } = timeline;
+  const { from, to, reason } = recoverableWindow({
+    consistentLsn,
+    cutoffLsn: floorLsn,
+    diskConsistentLsn: remoteConsistentLsn,
+  });
+  return {
+    fromLsn: position(from ?? null),
+    toLsn: position(to ?? null),
+    walBytes: from === undefined || to === undefined ? 0 : to - from,
+    reason,
   };
 }
 

@@ -29,6 +29,7 @@ export interface TimelineParts {
     | "tli"
     | "startLsn"
     | "consistentLsn"
+    | "floorLsn"
     | "lastRecordLsn"
     | "remoteConsistentLsn"
     | "layers"
