@@ -52,7 +52,7 @@ import { fullRecordTypeName } from "../postgres/wal/describe.ts";
 import { DecodedRecord } from "../postgres/wal/record.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
 import { LayerFetcher } from "../read/fetch.ts";
-import { TimelineReader } from "../read/get_page.ts";
+import { type SpaceSize, TimelineReader } from "../read/get_page.ts";
 import { findBlock } from "../read/replay.ts";
 import { hintBitsLogged } from "../timeline/facts.ts";
 import { Timeline } from "../timeline/timeline.ts";
@@ -168,8 +168,8 @@ class StoreVerifier {
       this.progress.layerBytes += layer.size;
       this.#options.onProgress?.(this.progress);
     }
-    await this.#verifyPages();
-    await this.#verifySlruPages();
+    await this.#verifyPages(await this.#listSizes(FAMILY_RELATION));
+    await this.#verifySlruPages(await this.#listSizes(FAMILY_SLRU));
     if (this.#from > 0) this.report.advance(this.#from);
     this.report.advance(this.#to);
   }
@@ -318,12 +318,25 @@ class StoreVerifier {
     }
   }
 
-  async #verifyPages(): Promise<void> {
+  /** What exists at the range's end; nothing if a layer is damaged that would tell. */
+  async #listSizes(family: number): Promise<SpaceSize[]> {
+    try {
+      return await this.#attached.reader.listSizes(family, this.#to, { signal: this.#options.signal });
+    } catch (error) {
+      if (!(error instanceof CorruptionError || error instanceof NotFoundError)) throw error;
+      const what = family === FAMILY_RELATION ? REBUILT_PAGE : REBUILT_SLRU_PAGE;
+      const message = `No page can be rebuilt: ${error.message}`;
+      this.report.add({ lsn: this.#to, type: what, record: "", block: "all", message });
+      return [];
+    }
+  }
+
+  async #verifyPages(sizes: readonly SpaceSize[]): Promise<void> {
     const { reader } = this.#attached;
     const { signal } = this.#options;
     const lsn = this.#to;
     let group: Promise<void>[] = [];
-    for (const { space, blocks = 0 } of await reader.listSizes(FAMILY_RELATION, lsn, { signal })) {
+    for (const { space, blocks = 0 } of sizes) {
       const relation = { spc: space.a, db: space.b, rel: space.c };
       for (let block = 0; block < blocks; block++) {
         if (!isSampled(this.#rate, space.c, space.d, block, lsn)) continue;
@@ -340,11 +353,11 @@ class StoreVerifier {
     await Promise.all(group);
   }
 
-  async #verifySlruPages(): Promise<void> {
+  async #verifySlruPages(sizes: readonly SpaceSize[]): Promise<void> {
     const { reader } = this.#attached;
     const { signal } = this.#options;
     const lsn = this.#to;
-    for (const { space, blocks = 0 } of await reader.listSizes(FAMILY_SLRU, lsn, { signal })) {
+    for (const { space, blocks = 0 } of sizes) {
       for (let block = 0; block < blocks; block++) {
         if (!isSampled(this.#rate, space.c, space.a, block, lsn)) continue;
         await this.#judging(REBUILT_SLRU_PAGE, lsn, space, block, "", async () => {
