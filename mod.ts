@@ -45,7 +45,10 @@ export {
 } from "./src/varve.ts";
 export { type ReadOptions, type SpaceSize, TimelineReader } from "./src/read/get_page.ts";
 export type { LayerFetcher } from "./src/read/fetch.ts";
-export type { LayerFiles } from "./src/read/layer_files.ts";
+export type { Eviction, LayerFiles } from "./src/read/layer_files.ts";
+export type { ResidencyOptions } from "./src/read/residency.ts";
+export { DownloadTask } from "./src/read/download_all.ts";
+export { type ScannedPages, scanRelation, type ScanRelationOptions } from "./src/read/relation_scan.ts";
 export type { NewestValue } from "./src/read/newest_values.ts";
 export { databaseContent, type DatabasePage } from "./src/read/database_content.ts";
 export { Timeline, type TimelineView } from "./src/timeline/timeline.ts";
@@ -71,8 +74,8 @@ export {
   lsnOfXid,
   type MomentFound,
   restorePoints,
-  timestampOfLsn,
   type TimeSearch,
+  timestampOfLsn,
 } from "./src/read/time.ts";
 export type { TransactionEnd } from "./src/timeline/time_values.ts";
 

@@ -2,8 +2,8 @@
  * Read path, 2 of 3: values of a key out of layer files, newest to oldest.
  *
  * The layer map says which layers to visit; of each, only the blocks that may hold the key are read (layer_blocks.ts keeps
- * what was fetched). A read that has to wait for one layer asks for the next ones at the same time, twice as many with
- * every layer that did not end the chain, but none behind an image, which mostly ends it: the time of a read grows with
+ * what was fetched). A read that has to wait for one layer asks for the next ones at the same time, for twice as many
+ * bytes with every layer that did not end the chain, but none behind an image, which mostly ends it: the time of a read grows with
  * the logarithm of its layers, and what it fetches in vain stays within what it needs.
  *
  * @module
@@ -13,7 +13,15 @@ import { CorruptionError } from "../errors.ts";
 import { Histogram } from "../flow/histogram.ts";
 import { sideBySide } from "../flow/side_by_side.ts";
 import type { Lsn } from "../lsn.ts";
-import { endsChain, type Key, type KeySpace, VALUE_FULL_PAGE_IMAGE, VALUE_KIND_MASK } from "../layer/key.ts";
+import {
+  endsChain,
+  FAMILY_RELATION,
+  FAMILY_SLRU,
+  type Key,
+  type KeySpace,
+  VALUE_FULL_PAGE_IMAGE,
+  VALUE_KIND_MASK,
+} from "../layer/key.ts";
 import type { DecodedBlock } from "../layer/layer_block.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { ImageFloors } from "../layer/image_floors.ts";
@@ -44,6 +52,8 @@ export interface FetchCounters {
 
 /** Layers asked for ahead of the one that a read is at, at most. */
 const AHEAD_MAX = 16;
+/** What the first layers asked for ahead may cost together; twice as much each time. */
+const AHEAD_BYTES_MIN = 96 * 1024;
 /** Blocks of one key read together at first, when its values fill several. */
 const SPAN_MIN = 4;
 const SPAN_MAX = 32;
@@ -237,7 +247,9 @@ class KeyRead implements LayerAccess {
   /** Visits that were looked up, but not made yet; the first `#asked` of them have been asked for. */
   readonly #next: LayerVisit[] = [];
   #asked = 0;
-  #ahead: number;
+  readonly #aheadMin: number;
+  /** Bytes to ask for ahead. */
+  #aheadBytes: number;
   #isAtEnd = false;
 
   constructor(
@@ -254,8 +266,10 @@ class KeyRead implements LayerAccess {
     this.#search = search;
     this.cause = cause;
     this.#signal = signal;
-    // Whole layers are not fetched on a mere suspicion.
-    this.#ahead = blocks.files.downloadsAtOnce ? 0 : 1;
+    // Whole layers are not fetched on a mere suspicion; and where one value ends the search, the next layer may have it.
+    const isOfMany = space.family === FAMILY_RELATION || space.family === FAMILY_SLRU;
+    this.#aheadMin = isOfMany ? AHEAD_BYTES_MIN : AHEAD_BYTES_MIN / 4;
+    this.#aheadBytes = isOfMany && !blocks.files.downloadsAtOnce ? AHEAD_BYTES_MIN : 0;
   }
 
   onRequest(): void {
@@ -338,19 +352,21 @@ class KeyRead implements LayerAccess {
     return await coming;
   }
 
-  /** Asks for the layers behind this one, twice as many each time, as far as the chain is likely to reach. */
+  /** Asks for the layers behind this one, for twice as many bytes each time, as far as the chain is likely to reach. */
   #lookAhead(visit: LayerVisit): void {
     if (visit.layer.kind === "image") return;
-    for (let i = 0; i < this.#ahead; i++) {
+    let bytes = 0;
+    for (let i = 0; i < AHEAD_MAX && bytes < this.#aheadBytes; i++) {
       const next = this.#peek(i);
       if (next === undefined) break;
+      bytes += this.#blocks.costOf(next.layer);
       if (i >= this.#asked) {
         this.#asked++;
         this.#ask(next).catch(() => {}); // who comes to this layer will see what is wrong with it
       }
       if (next.layer.kind === "image") break;
     }
-    this.#ahead = Math.min(Math.max(1, this.#ahead * 2), AHEAD_MAX);
+    this.#aheadBytes = Math.max(this.#aheadMin, this.#aheadBytes * 2);
   }
 
   async #ask({ layer, from, to }: LayerVisit): Promise<void> {

@@ -43,6 +43,8 @@ export interface ReadOptions {
   evenInconsistent?: boolean;
   /** On whose behalf, for metrics and priorities. Default `read`. */
   cause?: FetchCause;
+  /** The fork's length at the LSN, from who knows it: then it is not looked up for every page. */
+  blocks?: number;
 }
 
 /** A space and its length. */
@@ -111,7 +113,7 @@ export class TimelineReader {
     // Both at once: mostly the page exists, and what either has to wait for comes together.
     const rebuilding = this.#rebuild(view, space, block, lsn, options);
     rebuilding.catch(() => {}); // of no interest where there is no such page
-    const blocks = await this.#size(view, space, lsn, options);
+    const blocks = options.blocks ?? await this.#size(view, space, lsn, options);
     if (blocks === undefined) {
       throw new NotFoundError(
         `Cannot read ${describe(relation, fork)}: it does not exist at LSN ${formatLsn(lsn)}`,

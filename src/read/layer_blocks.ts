@@ -8,12 +8,12 @@
  * @module
  */
 import type { BlockCodecs } from "../bytes/block_codec.ts";
-import { CorruptionError } from "../errors.ts";
+import { CorruptionError, VarveError } from "../errors.ts";
 import { SingleFlight } from "../flow/single_flight.ts";
 import type { DecodedBlock } from "../layer/layer_block.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
-import { FOOTER_LENGTH } from "../layer/layer_format.ts";
-import { type LayerIndex, openLayer, readExactly } from "../layer/layer_reader.ts";
+import { DEFAULT_BLOCK_BYTES, FOOTER_LENGTH } from "../layer/layer_format.ts";
+import { type LayerIndex, type LayerSource, openLayer, readExactly } from "../layer/layer_reader.ts";
 import { ByteLru } from "./block_cache.ts";
 import type { LayerFiles, LayerFileSource } from "./layer_files.ts";
 import type { LayerAccess } from "./layer_ranges.ts";
@@ -29,9 +29,13 @@ export interface LayerBlocksOptions {
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024;
 /** Bytes of blocks in one request, unless one block has more. */
 const RUN_BYTES_MAX = 1024 * 1024;
+/** More blocks than any layer has: 2^24 of 64 bytes at least. */
+const BLOCKS_PER_LAYER = 2 ** 28;
 /** Bytes of a layer's tail to ask for at first, whatever its size. */
 const TAIL_BYTES_MIN = 4 * 1024;
 const TAIL_BYTES_MAX = 1024 * 1024;
+/** A layer that is no larger comes whole with its index. */
+const WHOLE_BYTES_MAX = 32 * 1024;
 /** An index is about 20 bytes for each 32 KiB until we know better. */
 const FIRST_INDEX_SHARE = 1 / 1200;
 
@@ -42,6 +46,12 @@ interface Run {
   source: LayerFileSource;
 }
 
+/** The end of a layer, as it was read. */
+interface Tail {
+  offset: number;
+  bytes: Uint8Array;
+}
+
 /** See the module's description. */
 export class LayerBlocks {
   readonly files: LayerFiles;
@@ -49,9 +59,11 @@ export class LayerBlocks {
   blocksFetched = 0;
   readonly #codecs: BlockCodecs;
   readonly #indexes: ByteLru<LayerIndex>;
-  readonly #blocks: ByteLru<DecodedBlock>;
+  readonly #blocks: ByteLru<DecodedBlock, number>;
+  /** A number for each layer: keys of blocks are numbers, for they are looked up all the time. */
+  readonly #numbers = new Map<string, number>();
   readonly #indexFlights = new SingleFlight<string, LayerIndex>();
-  readonly #blockFlights = new SingleFlight<string, DecodedBlock>();
+  readonly #blockFlights = new SingleFlight<number, DecodedBlock>();
   readonly #runFlights = new SingleFlight<string, Run>();
   /** Of each index in use: the block behind the last run, and how many blocks that run had. */
   readonly #sequences = new WeakMap<LayerIndex, { next: number; count: number }>();
@@ -72,6 +84,13 @@ export class LayerBlocks {
     return this.#indexes.bytes + this.#blocks.bytes;
   }
 
+  /** Bytes that a visit to a layer is likely to fetch. */
+  costOf(layer: LayerDescriptor): number {
+    const index = this.#indexes.peek(layer.name);
+    return (index === undefined ? this.#tailBytes(layer.size) : 0) +
+      Math.min(layer.size, index?.footer.blockBytes ?? DEFAULT_BLOCK_BYTES);
+  }
+
   /** The index if it is at hand. */
   cachedIndex(layer: LayerDescriptor): LayerIndex | undefined {
     return this.#indexes.get(layer.name);
@@ -79,7 +98,7 @@ export class LayerBlocks {
 
   /** The block if it is at hand. */
   cachedBlock(layer: LayerDescriptor, blockIndex: number): DecodedBlock | undefined {
-    return this.#blocks.get(blockKey(layer, blockIndex));
+    return this.#blocks.get(this.#key(layer, blockIndex));
   }
 
   /** A layer's index. */
@@ -87,13 +106,19 @@ export class LayerBlocks {
     const cached = this.#indexes.get(layer.name);
     if (cached !== undefined) return cached;
     return await this.#indexFlights.run(layer.name, async (flight) => {
-      const index = await this.#twice(layer, access, (source) =>
-        openLayer(source, layer.name, {
-          codecs: this.#codecs,
-          expectedChecksum: layer.checksum,
-          tailBytes: this.#tailBytes(layer.size),
-          signal: flight,
-        }));
+      const tail: Tail = { offset: layer.size, bytes: new Uint8Array(0) };
+      const index = await this.#twice(
+        layer,
+        access,
+        (source) =>
+          openLayer(keepingTail(source, tail), layer.name, {
+            codecs: this.#codecs,
+            expectedChecksum: layer.checksum,
+            tailBytes: this.#tailBytes(layer.size),
+            signal: flight,
+          }),
+      );
+      this.#takeBlocks(layer, index, tail);
       this.#learn(index);
       this.#indexes.set(layer.name, index, index.memoryBytes);
       return index;
@@ -108,7 +133,7 @@ export class LayerBlocks {
     access: LayerAccess,
     signal?: AbortSignal,
   ): Promise<DecodedBlock> {
-    const key = blockKey(layer, blockIndex);
+    const key = this.#key(layer, blockIndex);
     const cached = this.#blocks.get(key);
     if (cached !== undefined) return cached;
     if (this.#blockFlights.has(key)) {
@@ -137,7 +162,7 @@ export class LayerBlocks {
     const found: (DecodedBlock | Promise<DecodedBlock>)[] = [];
     for (let blockIndex = first; blockIndex < end;) {
       const cached = this.cachedBlock(layer, blockIndex);
-      if (cached !== undefined || this.#blockFlights.has(blockKey(layer, blockIndex))) {
+      if (cached !== undefined || this.#blockFlights.has(this.#key(layer, blockIndex))) {
         found.push(
           cached ?? this.#board(layer, index, blockIndex, blockIndex, blockIndex + 1, access, signal),
         );
@@ -165,7 +190,7 @@ export class LayerBlocks {
     access: LayerAccess,
     signal?: AbortSignal,
   ): Promise<DecodedBlock> {
-    const key = blockKey(layer, blockIndex);
+    const key = this.#key(layer, blockIndex);
     return this.#blockFlights.run(key, async (flight) => {
       const run = await this.#runFlights.run(
         runKey(layer, first, end),
@@ -238,6 +263,22 @@ export class LayerBlocks {
     }
   }
 
+  /** Blocks that came with the tail: those of a small layer, mostly. */
+  #takeBlocks(layer: LayerDescriptor, index: LayerIndex, { offset, bytes }: Tail): void {
+    for (let at = index.blockCount - 1; at >= 0 && index.blockOffset(at) >= offset; at--) {
+      const start = index.blockOffset(at) - offset;
+      const raw = bytes.slice(start, start + index.blockLength(at));
+      try {
+        const block = index.decodeBlock(raw, at);
+        this.blocksFetched++;
+        this.#blocks.set(this.#key(layer, at), block, block.memoryBytes);
+      } catch (error) {
+        // Who needs it will fetch it, and see.
+        if (!(error instanceof VarveError)) throw error;
+      }
+    }
+  }
+
   /** How many blocks to read from this one on: more and more for who reads them in order. */
   #readAhead(index: LayerIndex, blockIndex: number): number {
     const before = this.#sequences.get(index);
@@ -256,14 +297,24 @@ export class LayerBlocks {
     const offset = index.blockOffset(first);
     let end = first + 1;
     while (end < limit && index.blockOffset(end + 1) - offset <= bytesMax) {
-      const key = blockKey(layer, end);
+      const key = this.#key(layer, end);
       if (this.#blocks.has(key) || this.#blockFlights.has(key)) break;
       end++;
     }
     return end;
   }
 
+  #key(layer: LayerDescriptor, blockIndex: number): number {
+    let number = this.#numbers.get(layer.name);
+    if (number === undefined) {
+      number = this.#numbers.size;
+      this.#numbers.set(layer.name, number);
+    }
+    return number * BLOCKS_PER_LAYER + blockIndex;
+  }
+
   #tailBytes(size: number): number {
+    if (size <= WHOLE_BYTES_MAX) return size;
     const guess = Math.ceil(size * this.#indexShare) + FOOTER_LENGTH;
     return Math.min(Math.max(guess, TAIL_BYTES_MIN), TAIL_BYTES_MAX);
   }
@@ -276,10 +327,18 @@ export class LayerBlocks {
   }
 }
 
-function blockKey(layer: LayerDescriptor, blockIndex: number): string {
-  return `${blockIndex}:${layer.name}`;
-}
-
 function runKey(layer: LayerDescriptor, first: number, end: number): string {
   return `${first}-${end}:${layer.name}`;
+}
+
+/** A source that leaves what was read nearest to the layer's end in `tail`. */
+function keepingTail(source: LayerSource, tail: Tail): LayerSource {
+  return {
+    size: source.size,
+    readRange: async (offset, length, signal) => {
+      const bytes = await source.readRange(offset, length, signal);
+      if (offset + length === source.size) Object.assign(tail, { offset, bytes });
+      return bytes;
+    },
+  };
 }

@@ -48,7 +48,8 @@ if (startMinio !== undefined) {
     await following.close();
 
     const elsewhere = await openLocalLayers(directory.join("reader"));
-    const attached = await attachReader({ store, clock: systemClock, local: elsewhere });
+    const fetching = { hotShare: 0 };
+    const attached = await attachReader({ store, clock: systemClock, local: elsewhere, fetching });
     assert.is(attached.files.residentBytes, 0, "attaching downloads no layer");
     assert.is(
       attached.timeline.layers.totalBytes,
