@@ -24,6 +24,8 @@ import { removeTree, scratchDirectory } from "../support/temp.ts";
 import { walCorpus } from "./wal_corpus.ts";
 
 const ROUNDS = 3;
+/** An odd number: the LSN in the middle is not one at which images were made. */
+const UPKEEP_ROUNDS = 5;
 
 function option(name: string, fallback: number): number {
   const at = Deno.args.indexOf(`--${name}`);
@@ -56,16 +58,28 @@ async function main(): Promise<void> {
     } in its middle`,
   );
   // The server's user may read it.
-  await runCommand("/bin/sh", ["-c", `cp -r '${corpus.wal.path}' '${root}/archive' && chmod -R a+rX '${root}/archive'`]);
-  const store = await makeStore();
-  const [ours, theirs, rates, backups]: number[][] = [[], [], [], []];
+  await runCommand("/bin/sh", [
+    "-c",
+    `cp -r '${corpus.wal.path}' '${root}/archive' && chmod -R a+rX '${root}/archive'`,
+  ]);
+  const raw = await makeStore("raw", 0);
+  const store = await makeStore("kept", UPKEEP_ROUNDS);
+  const [plain, ours, theirs, rates, backups]: number[][] = [[], [], [], [], []];
   for (let round = 0; round < ROUNDS; round++) {
+    plain.push(await timeRestored(raw, middle));
     ours.push(await timeRestored(store, middle));
     theirs.push(await timeRecovered(middle));
   }
+  await raw.close();
+  report("to a started server, varve restore, no upkeep", plain, "s");
   report("to a started server, varve restore", ours, "s");
   report("to a started server, base backup and WAL", theirs, "s");
-  console.log(`  ratio ${(best(theirs) / best(ours)).toFixed(2)} (2 wanted)`);
+  console.log(
+    `  ratio ${(best(theirs) / best(ours)).toFixed(2)} (2 wanted), without upkeep ${
+      (best(theirs) / best(plain)).toFixed(2)
+    }`,
+  );
+  await upkeep("all");
   for (let round = 0; round < ROUNDS; round++) rates.push(await rateOfRestore(store));
   backups.push(...await ratesOfBaseBackup(store));
   report("whole directory, varve restore", rates, "MB/s");
@@ -87,18 +101,35 @@ function report(what: string, values: number[], unit: string): void {
   console.log(`  ${what.padEnd(46)} ${shown} ${unit}`);
 }
 
-async function makeStore(): Promise<FilesStore> {
-  const store = await FilesStore.open({ path: `${root}/store`, fsync: false });
-  const importing = await importTimeline({
-    store,
-    clock: systemClock,
-    base: backupDirectory(corpus.baseDir),
-    wal: segmentDirectory(corpus.wal.path),
-    checkpointDistance: 256 * 2 ** 20,
-  });
-  await importing.follower.done;
-  await importing.close();
+/** Imports the corpus; in equal parts, with upkeep after each, as a follower does it along the way. */
+async function makeStore(name: string, upkeepRounds: number): Promise<FilesStore> {
+  const store = await FilesStore.open({ path: `${root}/${name}`, fsync: false });
+  const parts = Math.max(1, upkeepRounds);
+  for (let part = 1; part <= parts; part++) {
+    const importing = await importTimeline({
+      store,
+      clock: systemClock,
+      base: backupDirectory(corpus.baseDir),
+      wal: segmentDirectory(corpus.wal.path),
+      checkpointDistance: 256 * 2 ** 20,
+      until: part === parts
+        ? undefined
+        : Math.floor(corpus.startLsn + (corpus.endLsn - corpus.startLsn) * part / parts) as Lsn,
+    });
+    await importing.follower.done;
+    await importing.close();
+    if (upkeepRounds > 0) await upkeep("due");
+  }
   return store;
+}
+
+async function upkeep(images: "due" | "all"): Promise<void> {
+  const cli = new URL("../../src/cli/main.ts", import.meta.url).pathname;
+  await runCommand(Deno.execPath(), [
+    ...["run", "-A", "--no-check", cli, "compact"],
+    ...["--store", `file://${root}/kept`],
+    ...["--images", images, "--compress", "none"],
+  ]);
 }
 
 function elapsed(startMs: number): number {
