@@ -66,6 +66,21 @@ export type { LayerDescriptor } from "./src/layer/layer_descriptor.ts";
 export type { LayerMap } from "./src/layer/layer_map.ts";
 export type { MemoryLayer } from "./src/layer/memory_layer.ts";
 
+// Upkeep: compaction and images, beside a follower or as a guest -----------------------------------------------------
+
+export { compact, type CompactionResult, type CompactOptions } from "./src/upkeep/compact.ts";
+export type { CompactionPolicy } from "./src/upkeep/compact_plan.ts";
+export { type ImageOptions, type ImagesResult, makeImages } from "./src/upkeep/images.ts";
+export type { ImagePolicy } from "./src/upkeep/images_plan.ts";
+export { Pacer, type PacerOptions } from "./src/upkeep/pacer.ts";
+export {
+  type UpkeepCounters,
+  UpkeepLoop,
+  type UpkeepOptions,
+  type UpkeepTask,
+} from "./src/upkeep/upkeep_loop.ts";
+export { type UpkeepParts, UpkeepTarget } from "./src/upkeep/upkeep_target.ts";
+
 // Times and LSNs -----------------------------------------------------------------------------------------------------
 
 export {

@@ -18,6 +18,7 @@ import { UsageError } from "./exit_codes.ts";
 import { LAYER_WRITING, openLayerWriting } from "./layer_writing.ts";
 import { Outage } from "./outage.ts";
 import { BytesProgress, FollowingProgress } from "./progress.ts";
+import { RETENTION, retentionChange } from "./retention.ts";
 import { Shutdown } from "./shutdown.ts";
 import type { StatusServer } from "./status_server.ts";
 import { openForWriting } from "./stores.ts";
@@ -66,6 +67,7 @@ const OPTIONS = {
     "auto",
     oneOf("auto", "off"),
   ),
+  ...RETENTION,
   giveUpAfter: optional(
     "DURATION",
     "Fail when the source could not be reached for so long; else it is tried for ever",
@@ -144,7 +146,8 @@ async function runFollow(values: FollowValues, context: VerbContext): Promise<nu
     checkpointDistance: values.checkpointDistance,
     flushIntervalMs: values.flushInterval,
     verify: verifyOptions(values, context),
-    upkeep: values.compact === "auto" ? {} : false,
+    upkeep: values.compact === "auto" ? { readBytes: values.compactMemory } : false,
+    retention: retentionChange(values),
     events: (event) => {
       if (event.topic === "bootstrap.done") backup.end();
       server?.metrics.onEvent(event);

@@ -27,12 +27,15 @@ export interface CompactionPolicy {
   layerBytes?: number;
   /** Runs merged at once, so that memory is bounded. Default 24. */
   mergeMax?: number;
+  /** Bytes merged at once, so that time is: larger runs stay until images settle them. Default 8 GiB. */
+  mergeBytesMax?: number;
 }
 
 export const DEFAULT_RUNS_MAX = 3;
 export const DEFAULT_LAYER_BYTES = 128 * 1024 * 1024;
 const DEFAULT_SIZE_RATIO = 1.5;
 const DEFAULT_MERGE_MAX = 24;
+const DEFAULT_MERGE_BYTES_MAX = 8 * 1024 * 1024 * 1024;
 /** A layer may end early, where an image does, once it has this share of its bytes: so that it is settled with it. */
 const EARLY_END_SHARE = 0.25;
 
@@ -78,27 +81,35 @@ export function planCompaction(
   runs: readonly Run[],
   policy: CompactionPolicy = {},
 ): CompactionPlan | undefined {
-  const { runsMax = DEFAULT_RUNS_MAX, sizeRatio = DEFAULT_SIZE_RATIO, mergeMax = DEFAULT_MERGE_MAX } = policy;
+  const { runsMax = DEFAULT_RUNS_MAX, sizeRatio = DEFAULT_SIZE_RATIO } = policy;
+  const { mergeMax = DEFAULT_MERGE_MAX, mergeBytesMax = DEFAULT_MERGE_BYTES_MAX } = policy;
   if (runs.length <= runsMax) return undefined;
   let first = runs.length - 1;
   let bytes = runs[first].bytes;
   while (first > 0 && (first >= runsMax || runs[first - 1].bytes <= sizeRatio * bytes)) {
+    if (bytes + runs[first - 1].bytes > mergeBytesMax) break;
     first--;
     bytes += runs[first].bytes;
   }
-  return planOf(runs.slice(first, first + mergeMax));
+  return first === runs.length - 1 ? undefined : planOf(runs.slice(first, first + mergeMax));
 }
 
-/** Merges all there is, `mergeMax` runs at a time; undefined if there is one run at most, from compaction. */
+/** Merges all there is, as much at once as may be; undefined when nothing is left to merge. */
 export function planEverything(
   runs: readonly Run[],
   policy: CompactionPolicy = {},
 ): CompactionPlan | undefined {
-  const { mergeMax = DEFAULT_MERGE_MAX } = policy;
-  if (runs.length === 0 || (runs.length === 1 && runs[0].layers.every(({ level }) => level > 0))) {
-    return undefined;
+  const { mergeMax = DEFAULT_MERGE_MAX, mergeBytesMax = DEFAULT_MERGE_BYTES_MAX } = policy;
+  for (let first = 0; first < runs.length; first++) {
+    let end = first + 1;
+    let bytes = runs[first].bytes;
+    while (end < runs.length && end - first < mergeMax && bytes + runs[end].bytes <= mergeBytesMax) {
+      bytes += runs[end++].bytes;
+    }
+    const isDone = end === first + 1 && runs[first].layers.every(({ level }) => level > 0);
+    if (!isDone) return planOf(runs.slice(first, end));
   }
-  return planOf(runs.slice(0, mergeMax));
+  return undefined;
 }
 
 function planOf(runs: readonly Run[]): CompactionPlan {

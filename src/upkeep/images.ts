@@ -88,7 +88,10 @@ export async function nextImages(
     lsn,
     target.manifest.cutoffLsn,
     leftOut,
-    async (layer) => (await opener.open(layer, signal)).index,
+    {
+      indexOf: async (layer) => (await opener.open(layer, signal)).index,
+      keepOnly: (names) => opener.keepOnly(names),
+    },
   );
   const due = options.everything === true
     ? parts.filter(({ deltaBytes, isCovered }) => deltaBytes > 0 || !isCovered)

@@ -111,6 +111,15 @@ function cutFamily(family: number, live: readonly LiveSpace[], layerBytes: numbe
   return parts;
 }
 
+/** Where indexes of layers come from. */
+export interface LayerIndexes {
+  indexOf(layer: LayerDescriptor): Promise<LayerIndex>;
+  /** Those of other layers are no longer needed: parts are weighed in key order. */
+  keepOnly(names: ReadonlySet<string>): void;
+}
+
+const nameOf = ({ name }: LayerDescriptor) => name;
+
 /**
  * Weighs the parts by the indexes of their layers; no value is read.
  *
@@ -122,12 +131,15 @@ export async function weighParts(
   lsn: Lsn,
   cutoffLsn: Lsn,
   leftOut: readonly KeySpace[],
-  indexOf: (layer: LayerDescriptor) => Promise<LayerIndex>,
+  indexes: LayerIndexes,
 ): Promise<WeighedPart[]> {
   const floors = new ImageFloors(layers.layers(), lsn);
   const weighed: WeighedPart[] = [];
   for (const part of parts) {
     let [deltaBytes, cutOffBytes, oldImageBytes] = [0, 0, 0];
+    indexes.keepOnly(
+      new Set(layers.overlapping(part.keyMin, part.keyMax, 0 as Lsn, lsn + 1 as Lsn).map(nameOf)),
+    );
     const segments = rangesWithout(part, leftOut).flatMap((each) => floors.within(each.keyMin, each.keyMax));
     for (const segment of segments) {
       for (const layer of layers.overlapping(segment.keyMin, segment.keyMax, 0 as Lsn, lsn + 1 as Lsn)) {
@@ -138,7 +150,9 @@ export async function weighParts(
         ) {
           continue;
         }
-        const bytes = bytesWithin(await indexOf(layer), segment);
+        // How long pages are is known without looking.
+        if (layer.kind === "image" && part.spaces !== undefined) continue;
+        const bytes = bytesWithin(await indexes.indexOf(layer), segment);
         if (layer.kind === "image") {
           oldImageBytes += layer === segment.image || segment.image === undefined ? bytes : 0;
         } else {

@@ -10,10 +10,11 @@
  */
 import { FencedError, PreconditionFailedError, UnavailableError } from "../errors.ts";
 import { Backoff } from "../flow/backoff.ts";
+import { ImageFloors } from "../layer/image_floors.ts";
 import type { KeySpace } from "../layer/key.ts";
 import type { Lsn } from "../lsn.ts";
 import { compact } from "./compact.ts";
-import { type CompactionPolicy, DEFAULT_RUNS_MAX } from "./compact_plan.ts";
+import { type CompactionPolicy, DEFAULT_RUNS_MAX, unsettledRuns } from "./compact_plan.ts";
 import { makeImages } from "./images.ts";
 import type { ImagePolicy } from "./images_plan.ts";
 import { Pacer } from "./pacer.ts";
@@ -62,6 +63,9 @@ const DEFAULT_BUSY_SHARE = 0.15;
 const BUSY_MS = 500;
 /** Runs, relative to those wanted, from which on upkeep no longer waits for flushes, and takes twice its share. */
 const URGENT = 6;
+
+/** What is not settled must have grown by one part in so many before images are weighed again. */
+const WEIGHING_GROWTH = 16;
 
 /** See the module's description. */
 export class UpkeepLoop {
@@ -135,6 +139,7 @@ export class UpkeepLoop {
         await this.#idle(signal);
       } catch (error) {
         if (signal.aborted) return;
+        this.#weighedAt = undefined;
         if (!this.#report(error)) return;
         await backoff.wait(signal).catch(() => {});
       }
@@ -156,7 +161,7 @@ export class UpkeepLoop {
       counters.deltaLayers += done.outputs;
       counters.deltaBytes += done.outputBytes;
     }
-    if (lsn > this.#doneLsn) {
+    if (this.#mayBeDue()) {
       const made = await makeImages(this.#target, options);
       counters.imageLayers += made?.images ?? 0;
       counters.imageBytes += made?.imageBytes ?? 0;
@@ -164,6 +169,23 @@ export class UpkeepLoop {
     for (const task of this.#options.tasks ?? []) await task.run(this.#target, signal);
     this.#doneLsn = lsn;
   }
+
+  /**
+   * Whether to weigh what images are due, which takes a look at the index of every layer that is not settled: once these have
+   * grown by a sixteenth.
+   */
+  #mayBeDue(): boolean {
+    const all = this.#target.parts.attached.timeline.layers.layers();
+    const runs = unsettledRuns(all, new ImageFloors(all, this.#target.durableLsn));
+    const bytes = runs.reduce((sum, run) => sum + run.bytes, 0);
+    const { flushedBytes } = this.counters;
+    if (this.#weighedAt !== undefined && (flushedBytes - this.#weighedAt) * WEIGHING_GROWTH < bytes) {
+      return false;
+    }
+    this.#weighedAt = flushedBytes;
+    return bytes > 0;
+  }
+  #weighedAt: number | undefined;
 
   /** Waits for the next flush, or some time. */
   async #idle(stopped: AbortSignal): Promise<void> {

@@ -6,7 +6,7 @@ import { KEY_MAX, KEY_MIN, keyOf, nextKey, previousKey } from "../../src/layer/k
 import type { LayerDescriptor } from "../../src/layer/layer_descriptor.ts";
 import type { Lsn } from "../../src/lsn.ts";
 import { compact } from "../../src/upkeep/compact.ts";
-import { planCompaction, type Run } from "../../src/upkeep/compact_plan.ts";
+import { planCompaction, planEverything, type Run } from "../../src/upkeep/compact_plan.ts";
 import { makeImages } from "../../src/upkeep/images.ts";
 import { cutParts, dueParts, rangesWithout } from "../../src/upkeep/images_plan.ts";
 import { UpkeepTarget } from "../../src/upkeep/upkeep_target.ts";
@@ -146,6 +146,23 @@ test("planCompaction() rewrites each byte a few times only, and never leaves mor
     const amplification = written / (flushes * 100);
     assert.ok(amplification <= (flushes === 20 ? 3 : 6.5), `${amplification} after ${flushes}`);
   }
+});
+
+test("planCompaction() and planEverything() merge no more bytes at once than they may", () => {
+  const runOf = (bytes: number, index: number, level = 1): Run => ({
+    lsnStart: index * 10 as Lsn,
+    lsnEnd: index * 10 + 10 as Lsn,
+    layers: [{ size: bytes, level } as LayerDescriptor],
+    bytes,
+  });
+  const policy = { runsMax: 2, mergeBytesMax: 100 };
+  const runs = [90, 60, 50, 20].map((bytes, index) => runOf(bytes, index));
+  assert.is(planCompaction(runs, policy)!.bytes, 70);
+  assert.is(planCompaction([90, 60, 70].map((bytes, index) => runOf(bytes, index)), policy), undefined);
+  assert.is(planEverything(runs, policy)!.bytes, 70);
+  assert.is(planEverything([90, 60, 70].map((bytes, index) => runOf(bytes, index)), policy), undefined);
+  // What a flush made is split by key, be it by itself.
+  assert.is(planEverything([runOf(200, 0), runOf(300, 1, 0)], policy)!.bytes, 300);
 });
 
 test("cutParts() covers the key space without gaps, in parts of bounded size, and cuts only what is too large", () => {
