@@ -21,6 +21,8 @@ import type { Timeline } from "./timeline/timeline.ts";
 import { type AttachedTimeline, type EngineOptions, loadWriterState, openTimeline } from "./read/attach.ts";
 import { databaseContent } from "./read/database_content.ts";
 import type { BackupDirectory } from "./ports/backup_directory.ts";
+import { CollectionTask } from "./upkeep/collection_task.ts";
+import type { RetentionChange } from "./upkeep/retain.ts";
 import { UpkeepLoop, type UpkeepOptions } from "./upkeep/upkeep_loop.ts";
 import { UpkeepTarget } from "./upkeep/upkeep_target.ts";
 import { bootstrapFromFiles } from "./write/bootstrap_from_files.ts";
@@ -76,6 +78,8 @@ export interface FollowOptions extends WriterOptions {
   until?: Lsn;
   /** How layers are compacted, and images made, beside following; false: they are not. Default: as UpkeepOptions say. */
   upkeep?: UpkeepOptions | false;
+  /** Changes how much history the timeline keeps, which stays set; upkeep collects the rest. */
+  retention?: RetentionChange;
   /** Told of the base backup's progress, when the timeline does not exist yet. */
   onBackupProgress?(progress: BackupProgress): void;
   /** Told of +1 for every connection made and -1 for every one gone. */
@@ -93,6 +97,8 @@ export interface Following extends AttachedTimeline {
   readonly verifier?: WalVerifier;
   /** Compaction and images, if they are made here. */
   readonly upkeep?: UpkeepLoop;
+  /** What retention has done, where upkeep runs. */
+  readonly collection?: CollectionTask;
 }
 
 /**
@@ -161,15 +167,17 @@ export async function follow(options: FollowOptions): Promise<Following> {
 
 /** Keeps up what is being written, for as long as it is. */
 function startUpkeep(
-  { store, clock, local, codec, events, faults, upkeep: policy }: FollowOptions,
+  { store, clock, local, codec, events, faults, upkeep: policy, retention }: FollowOptions,
   manifest: ManifestWriter,
   writing: Omit<Following, "connection">,
-): Pick<Following, "upkeep" | "close"> {
+): Pick<Following, "upkeep" | "collection" | "close"> {
   const target = UpkeepTarget.ofWriter(
     { attached: writing, store, clock, local, codec, events, faults },
     manifest,
   );
-  const upkeep = new UpkeepLoop(target, policy === false ? {} : policy);
+  const collection = new CollectionTask({ retention });
+  const given = policy === false ? {} : policy;
+  const upkeep = new UpkeepLoop(target, { ...given, tasks: [collection, ...given?.tasks ?? []] });
   upkeep.start();
   const stop = () => upkeep.stop();
   writing.follower.done.then(stop, stop);
@@ -177,7 +185,7 @@ function startUpkeep(
     await upkeep.stop();
     await writing.close();
   };
-  return { upkeep, close };
+  return { upkeep, collection, close };
 }
 
 /**

@@ -10,10 +10,11 @@ import { attachReader } from "../read/attach.ts";
 import { readManifest, updateManifest } from "../timeline/manifest_store.ts";
 import { collect, type CollectionPlan, isEmptyPlan, planCollection } from "../upkeep/gc.ts";
 import { findOrphans, listTimelines, type Orphan } from "../upkeep/orphans.ts";
+import { changedRetention } from "../upkeep/retain.ts";
 import { Cleanup } from "./cleanup.ts";
 import { defaulted, flag, type OptionValues } from "./config.ts";
 import { EXIT_OK } from "./exit_codes.ts";
-import { changedPolicy, RETENTION } from "./retention.ts";
+import { RETENTION, retentionChange } from "./retention.ts";
 import { openForReading, openForWriting } from "./stores.ts";
 import { durationValue, formatBytes, plural } from "./values.ts";
 import { COMMON, defineVerb, jsonDocument, STORE, TIMELINE, type VerbContext } from "./verb.ts";
@@ -86,7 +87,8 @@ async function collectOne(
   }
   const attached = await attachReader({ store, clock, timeline, events: reporter.onEvent });
   try {
-    const policy = changedPolicy(values, attached.manifest.retention);
+    const change = retentionChange(values);
+    const policy = change && changedRetention(attached.manifest.retention, change);
     const options = { store, clock, reader: attached.reader, policy, graceMs: values.grace };
     const plan = await planCollection(attached.manifest, options);
     if (values.confirm && (policy !== undefined || !isEmptyPlan(plan))) {

@@ -4,6 +4,7 @@
  * @module
  */
 import type { RetentionPolicy } from "../timeline/manifest.ts";
+import type { RetentionChange } from "../upkeep/retain.ts";
 import { optional } from "./config.ts";
 import { durationValue, formatBytes, formatDuration, sizeValue } from "./values.ts";
 
@@ -25,18 +26,14 @@ function orForever(parse: (text: string) => number): (text: string) => number | 
   return (text) => text === "forever" ? text : parse(text);
 }
 
-/** The policy that results, or undefined if nothing was said: it stays as it is. */
-export function changedPolicy(
-  values: { keep?: number | "forever"; keepWal?: number | "forever" },
-  present: RetentionPolicy,
-): RetentionPolicy | undefined {
-  const { keep, keepWal } = values;
+/** The change of policy that was asked for; undefined if none was. */
+export function retentionChange(
+  { keep, keepWal }: { keep?: number | "forever"; keepWal?: number | "forever" },
+): RetentionChange | undefined {
   if (keep === undefined && keepWal === undefined) return undefined;
-  const keepMs = keep ?? present.keepMs;
-  const keepWalBytes = keepWal ?? present.keepWalBytes;
   return {
-    ...(typeof keepMs === "number" && { keepMs }),
-    ...(typeof keepWalBytes === "number" && { keepWalBytes }),
+    keepMs: keep === "forever" ? null : keep,
+    keepWalBytes: keepWal === "forever" ? null : keepWal,
   };
 }
 

@@ -31,8 +31,13 @@ const GAUGES: Omit<MetricRow, "type">[] = [
   },
   {
     name: "consistent_lsn_bytes",
-    help: "The earliest position that can be read.",
+    help: "The end of the base backup: pages are right from here on.",
     read: ({ parts }) => parts.timeline.consistentLsn,
+  },
+  {
+    name: "cutoff_lsn_bytes",
+    help: "The earliest position that can be read, but for what pins and branches hold.",
+    read: ({ parts }) => parts.timeline.floorLsn,
   },
   {
     name: "disk_consistent_lsn_bytes",
@@ -169,8 +174,43 @@ const UPKEEP_COUNTERS: Omit<MetricRow, "type">[] = [
   },
 ];
 
+/** What retention has done. */
+const GC_COUNTERS: Omit<MetricRow, "type">[] = [
+  {
+    name: "gc_runs_total",
+    help: "Collections, whether there was anything to collect or not.",
+    read: ({ parts }) => parts.collection?.counters.runs ?? null,
+  },
+  {
+    name: "gc_collected_layers_total",
+    help: "Layers that retention no longer needed.",
+    read: ({ parts }) => parts.collection?.counters.collectedLayers ?? null,
+  },
+  {
+    name: "gc_collected_bytes_total",
+    help: "Bytes of these layers.",
+    read: ({ parts }) => parts.collection?.counters.collectedBytes ?? null,
+  },
+  {
+    name: "gc_deleted_objects_total",
+    help: "Objects deleted: of removed layers once their grace time was over, and orphans.",
+    read: ({ parts }) => parts.collection?.counters.deletedObjects ?? null,
+  },
+  {
+    name: "gc_deleted_bytes_total",
+    help: "Bytes of these objects.",
+    read: ({ parts }) => parts.collection?.counters.deletedBytes ?? null,
+  },
+  {
+    name: "gc_orphans_total",
+    help: "Objects deleted that no manifest named.",
+    read: ({ parts }) => parts.collection?.counters.orphans ?? null,
+  },
+];
+
 /** What was done. */
 const COUNTERS: Omit<MetricRow, "type">[] = [
+  ...GC_COUNTERS,
   ...UPKEEP_COUNTERS,
   {
     name: "wal_ingested_bytes_total",

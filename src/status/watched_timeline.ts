@@ -14,6 +14,7 @@ import type { DownloadTask } from "../read/download_all.ts";
 import type { LayerFetcher } from "../read/fetch.ts";
 import type { LayerFiles } from "../read/layer_files.ts";
 import type { Timeline } from "../timeline/timeline.ts";
+import type { CollectionTask } from "../upkeep/collection_task.ts";
 import type { WalVerifier } from "../upkeep/verify_wal.ts";
 import type { UpkeepLoop } from "../upkeep/upkeep_loop.ts";
 import type { Follower } from "../write/follower.ts";
@@ -50,6 +51,8 @@ export interface TimelineParts {
   readonly connection?: Pick<ConnectionStatusWatch, "current" | "subscribe">;
   /** Who compacts and makes images here. */
   readonly upkeep?: Pick<UpkeepLoop, "counters" | "writeAmplification">;
+  /** Who collects what is not kept any more. */
+  readonly collection?: Pick<CollectionTask, "counters">;
   /** Who writes; its absence makes the timeline one that is only read here. */
   readonly follower?: Pick<Follower, "counters" | "done">;
   /** Who judges redo beside it. */

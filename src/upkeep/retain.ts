@@ -72,6 +72,19 @@ export function unneededLayers(
   });
 }
 
+/** A change of policy: null for ever, absent as it is. */
+export interface RetentionChange {
+  readonly keepMs?: number | null;
+  readonly keepWalBytes?: number | null;
+}
+
+/** The policy that results. */
+export function changedRetention(present: RetentionPolicy, change: RetentionChange): RetentionPolicy {
+  const keepMs = change.keepMs === undefined ? present.keepMs : change.keepMs;
+  const keepWalBytes = change.keepWalBytes === undefined ? present.keepWalBytes : change.keepWalBytes;
+  return { ...(keepMs != null && { keepMs }), ...(keepWalBytes != null && { keepWalBytes }) };
+}
+
 /** What retention changes of a manifest. */
 export interface RetentionEdit {
   /** At least the present one; a lower one counts as that. */

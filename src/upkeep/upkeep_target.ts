@@ -78,6 +78,17 @@ export class UpkeepTarget {
     return this.#writer !== undefined && this.parts.attached.timeline.frozen.length > 0;
   }
 
+  /**
+   * Changes the manifest, as its writer or as a guest of whoever writes it. Durable when it resolves.
+   *
+   * @throws {FencedError} If another writer has taken over. @throws {UnavailableError} If the store does not answer.
+   */
+  async commit(edit: ManifestEdit, signal?: AbortSignal): Promise<Manifest> {
+    const { attached, store, clock } = this.parts;
+    if (this.#writer !== undefined) return await this.#writer.commit(edit, signal);
+    return this.#manifest = await updateManifest(store, clock, attached.timeline.name, edit, signal);
+  }
+
   /** A number for a layer's name. */
   drawUnique(): number {
     return Math.floor(this.parts.clock.random() * 0x1_0000_0000);

@@ -9,6 +9,7 @@ import { measured } from "../../src/store/measured.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { Histogram } from "../../src/flow/histogram.ts";
 import { countDownload, countRange, newLayerFilesCounters } from "../../src/read/fetch_counters.ts";
+import { CollectionTask } from "../../src/upkeep/collection_task.ts";
 import { assert, suite } from "../support/harness.ts";
 import { ManualClock } from "../support/manual_clock.ts";
 import { END_LSN, parsePrometheus, sampleOf, someFollowing, someTimeline } from "./status_support.ts";
@@ -77,8 +78,22 @@ test("every row is written for a timeline with all parts", async () => {
   countRange(counters, "compaction", 50);
   const layersPerRead = new Histogram([1, 5]);
   for (const layers of [1, 2, 9]) layersPerRead.observe(layers);
+  const upkeep = {
+    compactions: 0,
+    compactedLayers: 0,
+    bytesRead: 0,
+    deltaLayers: 0,
+    deltaBytes: 0,
+    imageLayers: 0,
+    imageBytes: 0,
+    flushedLayers: 0,
+    flushedBytes: 0,
+    failures: 0,
+  };
   board.add({
     ...parts,
+    upkeep: { counters: upkeep, writeAmplification: 1 },
+    collection: new CollectionTask(),
     files: { residentBytes: 7, residentCount: 1, isResident: () => true, counters },
     fetcher: { counters: { reads: 10, layersVisited: 25, blocksFetched: 3 }, cachedBytes: 99, layersPerRead },
   });

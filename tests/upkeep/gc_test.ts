@@ -7,6 +7,7 @@ import { MemoryStore } from "../../src/store/memory.ts";
 import { readManifest, updateManifest } from "../../src/timeline/manifest_store.ts";
 import { layerKey, layerPrefix } from "../../src/timeline/object_keys.ts";
 import { createBranch, deleteTimeline, listBranches } from "../../src/upkeep/branch.ts";
+import { CollectionTask } from "../../src/upkeep/collection_task.ts";
 import { collect, type CollectionOptions, isEmptyPlan, planCollection } from "../../src/upkeep/gc.ts";
 import { findOrphans } from "../../src/upkeep/orphans.ts";
 import { removePin, setPin } from "../../src/upkeep/pins.ts";
@@ -336,6 +337,30 @@ test("planCollection() keeps everything without a policy, and nothing goes witho
   assert.equal(plan.layers, []);
   assert.is(plan.cutoffLsn, twins.lsns.at(-1));
   await twins.check(0);
+  await twins.close();
+});
+
+test("CollectionTask sets the policy, and takes layers out of this process with the commit that removes them", async () => {
+  const twins = await filled();
+  await twins.writeRandom(10);
+  await twins.flush();
+  const { clock, timeline, manifest } = twins.kept;
+  const before = timeline.layers.count;
+  const task = new CollectionTask({ retention: { keepWalBytes: 8 }, graceMs: GRACE_MS });
+  const { signal } = new AbortController();
+  await task.run(twins.target, signal);
+  assert.equal(manifest.manifest.retention, { keepWalBytes: 8 });
+  assert.ok(task.counters.collectedLayers > 0);
+  assert.is(timeline.layers.count, before - task.counters.collectedLayers);
+  assert.is(timeline.layers.count, manifest.manifest.layers.length);
+  assert.is(timeline.cutoffLsn, manifest.manifest.cutoffLsn);
+  await twins.checkAt(twins.kept.reader, twins.lsns.at(-1)!);
+  await task.run(twins.target, signal);
+  assert.is(task.counters.runs, 1);
+  await clock.advance(GRACE_MS);
+  await task.run(twins.target, signal);
+  assert.is(task.counters.deletedObjects, task.counters.collectedLayers);
+  assert.is(await objectCount(twins), timeline.layers.count);
   await twins.close();
 });
 
