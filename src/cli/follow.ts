@@ -67,6 +67,7 @@ const OPTIONS = {
     "auto",
     oneOf("auto", "off"),
   ),
+  compactMemory: defaulted("SIZE", "Memory for layers that are being merged", "32MiB", sizeValue),
   ...RETENTION,
   giveUpAfter: optional(
     "DURATION",
