@@ -13,7 +13,7 @@
  */
 import { guard } from "./processes.ts";
 import { type Certificates, makeCertificates } from "./certificates.ts";
-import { postgresBinaries, type PostgresMajor } from "./postgres_binaries.ts";
+import { type PostgresBinaries, postgresBinaries, type PostgresMajor } from "./postgres_binaries.ts";
 import { copyTemplate, initialise, type InitOptions, SUPERUSER_PASSWORD } from "./postgres_template.ts";
 import { Cluster, formatSettings, type Settings } from "./postgres_cluster.ts";
 import { freePort } from "./ports.ts";
@@ -24,6 +24,8 @@ export { POSTGRES_MAJORS, type PostgresMajor } from "./postgres_binaries.ts";
 
 export interface ClusterOptions {
   major: PostgresMajor;
+  /** Runs this build of the major on a data directory that the usual one has made. Default: the usual one. */
+  server?: PostgresBinaries;
   /** Data page checksums. Default: true. */
   checksums?: boolean;
   /** Lines of `postgresql.conf`, over {@linkcode DEFAULT_SETTINGS}. */
@@ -81,7 +83,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     }
     const tls = await fillDataDirectory(options, dataDir);
     const cluster = new Cluster({
-      binaries,
+      binaries: options.server ?? binaries,
       rootDir,
       dataDir,
       port: freePort(),

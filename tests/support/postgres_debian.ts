@@ -5,7 +5,8 @@
  * @module
  */
 import { exists } from "./cache.ts";
-import { type CommandOptions, type CommandOutput, runCommand } from "./processes.ts";
+import type { PostgresBinaries, PostgresMajor } from "./postgres_binaries.ts";
+import { type CommandOptions, type CommandOutput, runCommand, unprivilegedUser } from "./processes.ts";
 
 export type DebianProgram =
   | "initdb"
@@ -56,4 +57,14 @@ export async function debianPostgresOrSkip(
   if (Deno.env.get("CI")) throw new Error(`Cannot test under CI: it ${reason}`);
   skip(reason);
   return undefined;
+}
+
+/** As what `startCluster()` runs: a build with every kind of compression. */
+export function debianServer(debian: DebianPostgres): PostgresBinaries {
+  return {
+    major: debian.major as PostgresMajor,
+    user: unprivilegedUser(),
+    env: { PATH: "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" },
+    program: (name) => debian.program(name),
+  };
 }

@@ -17,6 +17,7 @@ import { type Block, isOutage, Session, SHARED } from "./workload/session.ts";
 import * as toast from "./workload/toast.ts";
 import * as transactions from "./workload/transactions.ts";
 import * as wal from "./workload/wal.ts";
+import * as wide from "./workload/wide.ts";
 import type { Cluster } from "./postgres_cluster.ts";
 import { SeededRandom } from "./random.ts";
 import { waitFor } from "./wait.ts";
@@ -60,6 +61,7 @@ export const BLOCKS: WeightedBlocks = [
   ...weighted(8, heap, "insertRows", "copyRows", "hotUpdates", "indexedUpdates", "growingUpdates"),
   ...weighted(4, heap, "deleteRows", "pruneOnePage", "updateTwice", "upserts"),
   ...weighted(4, allTypes, "insertAllTypes", "updateAllTypes"),
+  ...weighted(2, wide, "manyColumns", "longKeys", "fullPages"),
   ...weighted(3, toast, "insertDocuments", "insertLz4Documents", "updateDocuments", "deleteDocuments"),
   ...weighted(3, transactions, "savepoints", "manySubtransactions", "rolledBack", "failed", "twoPhase"),
   ...weighted(1, transactions, "largeTransaction"),
@@ -97,6 +99,7 @@ export async function prepareWorkload(session: Session): Promise<void> {
   await transactions.prepareTransactions(session);
   await rowLocks.prepareRowLocks(session);
   await btree.prepareBtree(session);
+  await wide.prepareWide(session);
 }
 
 /**
