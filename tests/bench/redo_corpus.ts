@@ -49,16 +49,18 @@ const LOADS: readonly Load[] = [
   },
   {
     name: "random-updates",
-    version: 1,
+    version: 2,
     schema: [
       "CREATE TABLE rows (id int, kind int, v int, note text) WITH (fillfactor = 90)",
       "INSERT INTO rows SELECT i, i % 5000, 0, md5(i::text) FROM generate_series(1, 300000) i",
       "ALTER TABLE rows ADD PRIMARY KEY (id)",
       "CREATE INDEX rows_kind ON rows (kind)",
-      `CREATE PROCEDURE change(n int) LANGUAGE plpgsql AS $$ BEGIN
+      `CREATE PROCEDURE change(n int) LANGUAGE plpgsql AS $$ DECLARE one int; other int; BEGIN
         FOR i IN 1..n LOOP
-          UPDATE rows SET v = v + 1 WHERE id = 1 + floor(random() * 300000);
-          UPDATE rows SET kind = floor(random() * 5000), note = md5(i::text) WHERE id = 1 + floor(random() * 300000);
+          one := 1 + floor(random() * 300000);
+          other := 1 + floor(random() * 300000);
+          UPDATE rows SET v = v + 1 WHERE id = one;
+          UPDATE rows SET kind = (other + i) % 5000, note = md5(i::text) WHERE id = other;
           COMMIT;
         END LOOP;
       END $$`,
@@ -74,7 +76,7 @@ const LOADS: readonly Load[] = [
     ],
     run: async (cluster) => {
       await cluster.exec(`INSERT INTO tagged
-        SELECT i, ARRAY[i % 10, i % 97, i * 7919 % 5003, i * 104729 % 20011, hashint4(i) % 100000]
+        SELECT i, ARRAY[i % 10, i % 97, hashint4(i) % 5003, hashint4(-i) % 20011, hashint4(i + 1) % 100000]
         FROM generate_series(1, 200000) i`);
       await cluster.exec("DELETE FROM tagged WHERE id % 5 = 0");
       await cluster.exec("VACUUM tagged");
