@@ -7,6 +7,9 @@
 import { systemClock } from "../../src/deps/system_clock.ts";
 import type { Lsn } from "../../src/lsn.ts";
 import { type RedoFunction, redoRecord } from "../../src/postgres/redo/registry.ts";
+import { describeBlockChange } from "../../src/postgres/wal/describe_blocks.ts";
+import { describeRecord, fullRecordTypeName } from "../../src/postgres/wal/describe.ts";
+import { DecodedRecord } from "../../src/postgres/wal/record.ts";
 import { RM_HEAP_ID } from "../../src/postgres/wal/rmgr.ts";
 import { attachReader } from "../../src/read/attach.ts";
 import { pageHistory } from "../../src/read/page_history.ts";
@@ -22,6 +25,12 @@ import { followCluster } from "../support/follow.ts";
 import { assert, suite } from "../support/harness.ts";
 import { startCluster } from "../support/postgres.ts";
 import { runSteps, type VerifiedWal, verifiedWal } from "../support/verified_wal.ts";
+import {
+  openWalDirectory,
+  profileOfDataDirectory,
+  readControlPoints,
+  readRecords,
+} from "../support/wal_files.ts";
 
 const test = suite("upkeep/verify", { timeoutMs: 120_000, sanitize: false });
 
@@ -205,6 +214,23 @@ test("pageHistory() lists what touched a page, down to the beginning, and what b
   assert.ok(map.some(({ change }) => /^bits cleared in the visibility map/.test(change)));
   assert.ok(timeline.lastRecordLsn >= events[0].lsn);
   await attached.close();
+});
+
+test("describeBlockChange() has words for every page that a record names", () => {
+  const profile = profileOfDataDirectory(wal.base);
+  const record = new DecodedRecord(profile);
+  const types = new Set<string>();
+  const { redoLsn } = readControlPoints(wal.base);
+  for (const batch of readRecords(openWalDirectory(wal.wal), redoLsn, profile)) {
+    for (let index = 0; index < batch.count; index++) {
+      record.decode(batch.bytes, batch.offsets[index], batch.endLsns[index] as Lsn);
+      if (record.blockCount > 0) types.add(fullRecordTypeName(profile, record.rmid, record.info));
+      for (let block = 0; block < record.blockCount; block++) {
+        assert.match(describeBlockChange(record, block), /^[a-z][^|@]+/, describeRecord(record));
+      }
+    }
+  }
+  assert.ok(types.size > 40, `${types.size} types`);
 });
 
 test.run();

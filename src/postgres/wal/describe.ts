@@ -1,5 +1,6 @@
 /**
- * Names of record types, exactly as PostgreSQL's `rm_identify` and so pg_waldump and pg_walinspect print them.
+ * Names of record types, exactly as PostgreSQL's `rm_identify` and so pg_waldump and pg_walinspect print them; and whole
+ * records on a line.
  *
  * For people: waldump, statistics, error messages, the verification report. Never on a hot path.
  *
@@ -10,6 +11,7 @@
  */
 import { formatLsn } from "../../lsn.ts";
 import type { VersionProfile } from "../versions/profile.ts";
+import { describeBlockChange } from "./describe_blocks.ts";
 import type { DecodedRecord } from "./record.ts";
 import {
   RM_BRIN_ID,
@@ -201,7 +203,9 @@ export function describeRecord(record: DecodedRecord): string {
     if (record.hasImage(index)) {
       extras.push(`${record.imageApplies(index) ? "image" : "check image"} ${record.imageLength[index]}`);
     }
-    parts.push(`blk#${record.blockId[index]} ${describeBlock(record, index)} (${extras.join(", ")})`);
+    const change = describeBlockChange(record, index);
+    const what = change === "" ? "" : `: ${change}`;
+    parts.push(`blk#${record.blockId[index]} ${describeBlock(record, index)} (${extras.join(", ")})${what}`);
   }
   return parts.join("; ");
 }

@@ -65,9 +65,9 @@ const HEAP2_UNTIL_16: Shapes = {
 
 const HEAP2_FROM_17: Shapes = {
   ...HEAP2_ALL,
-  0x1: "page pruned on access | reason@0:u8 flags@1:x8",
-  0x2: "page pruned or frozen by a vacuum | reason@0:u8 flags@1:x8",
-  0x3: "dead line pointers freed by a vacuum | reason@0:u8 flags@1:x8",
+  0x1: "page pruned on access | flags@1:x8",
+  0x2: "page pruned or frozen by a vacuum | flags@1:x8",
+  0x3: "dead line pointers freed by a vacuum | flags@1:x8",
 };
 
 const BTREE: Shapes = {
@@ -212,6 +212,9 @@ function shapeOf(record: DecodedRecord, opcode: number): Shape | undefined {
   return { parts: parts.trim().split(", "), fields: fields.trim() };
 }
 
+/** `InvalidBlockNumber`. */
+const INVALID = 0xffff_ffff;
+
 function readFields(record: DecodedRecord, fields: string): string[] {
   const { bytes, mainOffset, mainLength } = record;
   const shown: string[] = [];
@@ -222,9 +225,9 @@ function readFields(record: DecodedRecord, fields: string): string[] {
     const at = mainOffset + from;
     let value = size === 1 ? bytes[at] : size === 2 ? getU16(bytes, at) : getU32(bytes, at);
     if (kind === "i") value |= 0;
-    shown.push(
-      `${name.replaceAll("-", " ")} ${kind === "x" ? `0x${value.toString(16).padStart(2, "0")}` : value}`,
-    );
+    const isNone = kind === "u" && value === INVALID;
+    const text = isNone ? "none" : kind === "x" ? `0x${value.toString(16).padStart(2, "0")}` : value;
+    shown.push(`${name.replaceAll("-", " ")} ${text}`);
   }
   return shown;
 }
