@@ -108,12 +108,10 @@ class WalPages {
     this.#options = options;
   }
 
-  /** Where a record that comes next at `position` starts: behind the header of its page. */
+  /** Where a record that comes next at `position` starts: never in the header of its page. */
   recordStart(position: Lsn): Lsn {
-    const { walSegmentSize } = this.#options;
-    return position % XLOG_BLCKSZ === 0
-      ? position + pageHeaderSize(position, walSegmentSize) as Lsn
-      : position;
+    const page = position - position % XLOG_BLCKSZ as Lsn;
+    return Math.max(position, page + pageHeaderSize(page, this.#options.walSegmentSize)) as Lsn;
   }
 
   /** Writes a record, over page ends if need be; returns where it ends, aligned. */
