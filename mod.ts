@@ -94,6 +94,21 @@ export {
 } from "./src/read/time.ts";
 export type { TransactionEnd } from "./src/timeline/time_values.ts";
 
+// Restore: a data directory at any LSN, and what changed between two ---------------------------------------------------
+
+export { type PreparedRestore, prepareRestore, restore, writeRestore } from "./src/restore/restore.ts";
+export type { RestoreOptions, RestoreProgress, RestoreRole, RestoreSummary } from "./src/restore/options.ts";
+export { type VerifiedDirectory, verifyDirectory } from "./src/restore/verify.ts";
+export {
+  findMissingLayers,
+  type MissingLayer,
+  type RecoverableWindow,
+  recoverableWindow,
+} from "./src/restore/window.ts";
+export { type BlockSet, diffRelations, type ForkChange } from "./src/restore/diff.ts";
+export { restoreTar, type RestoreTarOptions } from "./src/store/restore_tar.ts";
+export type { RestoreFile, RestoreTarget } from "./src/ports/restore_target.ts";
+
 // Positions in WAL ---------------------------------------------------------------------------------------------------
 
 export {

@@ -10,6 +10,7 @@ import { branchVerb } from "./branch.ts";
 import { compactVerb } from "./compact.ts";
 import { type Environment, usageOf } from "./config.ts";
 import { EXIT_CODES, EXIT_OK, exitCodeOf, UsageError } from "./exit_codes.ts";
+import { diffVerb } from "./diff.ts";
 import { followVerb } from "./follow.ts";
 import { gcVerb } from "./gc.ts";
 import { importVerb } from "./import.ts";
@@ -30,6 +31,7 @@ const VERBS: readonly Verb[] = [
   infoVerb,
   layersVerb,
   pageVerb,
+  diffVerb,
   restoreVerb,
   verifyVerb,
   waldumpVerb,

@@ -35,6 +35,8 @@ import { fsError, isFsError } from "./files/fs_errors.ts";
 import { HandleCache, type HeldObject, type OpenObject } from "./files/handles.ts";
 import { plainEtag, versionEtag, Versions } from "./files/versions.ts";
 import { infoOf, walk } from "./files/walk.ts";
+
+export { restoreDirectory, type RestoreDirectoryOptions } from "./restore_directory.ts";
 import { checkKey, checkPrefix, checkRange } from "./keys.ts";
 
 /** Bytes per piece of a streamed object. */

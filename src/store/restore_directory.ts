@@ -22,7 +22,6 @@ import {
   rename,
   resolve,
   rm,
-  stat,
   symlink,
   writeSync,
 } from "../deps/node_fs.ts";
@@ -284,9 +283,4 @@ class DirectoryFile implements RestoreFile {
       throw new TypeError(`Cannot end ${this.#path}: expected ${this.#size} bytes, got ${this.#written}`);
     }
   }
-}
-
-/** Whether a path exists. */
-export async function pathExists(path: string): Promise<boolean> {
-  return await stat(path).then(() => true, () => false);
 }

@@ -5,7 +5,17 @@
  *
  * @module
  */
-const BENCHES = ["decode", "receive", "redo", "ingest", "get_page", "layer", "compaction", "on_demand"];
+const BENCHES = [
+  "decode",
+  "receive",
+  "redo",
+  "ingest",
+  "get_page",
+  "layer",
+  "compaction",
+  "on_demand",
+  "restore",
+];
 
 const chosen = Deno.args.length > 0 ? Deno.args : BENCHES;
 for (const name of chosen) {
