@@ -71,11 +71,17 @@ export async function* imageLayerFile(options: ImageFileOptions): AsyncGenerator
   const entries = spaces === undefined
     ? addValues(writer, keys, lsn)
     : addPages(writer, keys, spaces, options);
-  for await (const _ of entries) {
-    const chunks = writer.take();
-    if (chunks.length > 0) yield* chunks;
-    const pause = pacer?.pause(signal);
-    if (pause !== undefined) await pause;
+  try {
+    for (let mark = pacer?.mark(); !(await entries.next()).done; mark = pacer?.mark()) {
+      const chunks = writer.take();
+      if (chunks.length > 0) yield* chunks;
+      if (mark === undefined) continue;
+      pacer!.waited(mark);
+      const pause = pacer!.pause(signal);
+      if (pause !== undefined) await pause;
+    }
+  } finally {
+    await entries.return(undefined);
   }
   const summary = writer.finish({ keyMin, keyMax });
   yield* writer.take();
@@ -83,7 +89,11 @@ export async function* imageLayerFile(options: ImageFileOptions): AsyncGenerator
 }
 
 /** Adds the newest value of each key; yields now and then, for others to run. */
-async function* addValues(writer: LayerWriter, keys: AsyncIterable<BulkKey>, lsn: Lsn): AsyncGenerator<void> {
+async function* addValues(
+  writer: LayerWriter,
+  keys: AsyncIterable<BulkKey>,
+  lsn: Lsn,
+): AsyncGenerator<void, void> {
   for await (const { space, block, chain } of keys) {
     const flags = chain.flags[0];
     const isSize = space.family === FAMILY_RELATION_SIZE || space.family === FAMILY_SLRU_SIZE;
@@ -103,7 +113,7 @@ async function* addPages(
   keys: AsyncGenerator<BulkKey, void>,
   spaces: readonly LiveSpace[],
   { keyMin, keyMax, lsn, replayer }: ImageFileOptions,
-): AsyncGenerator<void> {
+): AsyncGenerator<void, void> {
   const page = new Page();
   let next = await keys.next();
   try {

@@ -50,7 +50,14 @@ export async function* mergedLayerFile(options: MergedFileOptions): AsyncGenerat
     let lastLsn = -1;
     for (;;) {
       const step = merge.next();
-      if (!(typeof step === "boolean" ? step : await step)) break;
+      let isMore: boolean;
+      if (typeof step === "boolean") isMore = step;
+      else {
+        const mark = pacer?.mark();
+        isMore = await step;
+        if (mark !== undefined) pacer!.waited(mark);
+      }
+      if (!isMore) break;
       if (merge.space !== space) {
         const isNew = space === undefined || !isSame(space, merge.space);
         space = merge.space;
@@ -70,7 +77,11 @@ export async function* mergedLayerFile(options: MergedFileOptions): AsyncGenerat
         lastLsn = lsn;
       }
       const chunks = writer.take();
-      if (chunks.length > 0) yield* chunks;
+      if (chunks.length > 0) {
+        const mark = pacer?.mark();
+        yield* chunks;
+        if (mark !== undefined) pacer!.waited(mark);
+      }
       const pause = pacer?.pause(signal);
       if (pause !== undefined) await pause;
     }

@@ -26,6 +26,8 @@ const STAND_STILL_MS = 1000;
 const LOOK_MS = 20;
 /** A pause lasts no longer, however long the step before it was. */
 const PAUSE_MAX_MS = 250;
+/** Of a wait for a store, so much counts as work: what came has to be taken in. */
+const WAIT_COUNTED_MS = 4;
 
 /** See the module's description. */
 export class Pacer {
@@ -40,6 +42,17 @@ export class Pacer {
   /** Begins to measure anew, after something else was waited for. */
   restart(): void {
     this.#stepStartedMs = this.#options.clock.monotonicMs();
+  }
+
+  /** A moment to tell {@linkcode waited} of. */
+  mark(): number {
+    return this.#options.clock.monotonicMs();
+  }
+
+  /** Says that since `mark` a store was waited for, which is no work. */
+  waited(mark: number): void {
+    const ms = this.#options.clock.monotonicMs() - mark - WAIT_COUNTED_MS;
+    if (ms > 0) this.#stepStartedMs += ms;
   }
 
   /** To be called often: pauses when it is time to. Undefined when it is not. */

@@ -62,7 +62,9 @@ const DEFAULT_BUSY_SHARE = 0.15;
 /** WAL that came so long ago says that more is to come. */
 const BUSY_MS = 500;
 /** Runs, relative to those wanted, from which on upkeep no longer waits for flushes, and takes twice its share. */
-const URGENT = 6;
+const URGENT = 4;
+/** How long that is taken to be so. */
+const URGENCY_MS = 1000;
 
 /** What is not settled must have grown by one part in so many before images are weighed again. */
 const WEIGHING_GROWTH = 16;
@@ -237,11 +239,16 @@ export class UpkeepLoop {
   }
 
   #isUrgent(): boolean {
-    let flushed = 0;
+    const { clock, attached: { timeline: { layers } } } = this.#target.parts;
+    const now = clock.monotonicMs();
+    if (now - this.#urgent.atMs < URGENCY_MS) return this.#urgent.is;
     const most = URGENT * (this.#options.runsMax ?? DEFAULT_RUNS_MAX);
-    const { layers } = this.#target.parts.attached.timeline;
-    if (layers.deltaCount <= most) return false;
-    for (const { kind, level } of layers.layers()) if (kind === "delta" && level === 0) flushed++;
-    return flushed > most;
+    let flushed = 0;
+    if (layers.deltaCount > most) {
+      for (const { kind, level } of layers.layers()) if (kind === "delta" && level === 0) flushed++;
+    }
+    this.#urgent = { is: flushed > most, atMs: now };
+    return this.#urgent.is;
   }
+  #urgent = { is: false, atMs: -Infinity };
 }
