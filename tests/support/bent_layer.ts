@@ -12,6 +12,7 @@ import {
   VALUE_FULL_PAGE_IMAGE,
   VALUE_IMAGE_OF_HINT,
   VALUE_KIND_MASK,
+  VALUE_RAW,
 } from "../../src/layer/key.ts";
 import { openLayer } from "../../src/layer/layer_reader.ts";
 import type { Lsn } from "../../src/lsn.ts";
@@ -39,23 +40,39 @@ const HOLE_BYTES = 4;
  *
  * @throws {Error} If the store has none.
  */
-export async function bendHintImage(
+export function bendHintImage(store: ObjectStore, clock: Clock, rel: number): Promise<Bent> {
+  return bendLayer(store, clock, "delta", (entries) => bendImage(entries, rel));
+}
+
+/**
+ * Bends a page of relation `rel` that an image layer has: a byte of its first row's data.
+ *
+ * @throws {Error} If no image layer has one.
+ */
+export function bendLayerPage(store: ObjectStore, clock: Clock, rel: number): Promise<Bent> {
+  return bendLayer(store, clock, "image", (entries) => bendPage(entries, rel));
+}
+
+async function bendLayer(
   store: ObjectStore,
   clock: Clock,
-  rel: number,
-  timeline = "main",
+  kind: "delta" | "image",
+  bend: (entries: Entry[]) => Bent | undefined,
 ): Promise<Bent> {
+  const timeline = "main";
   const { manifest } = (await readManifest(store, timeline))!;
   for (const layer of manifest.layers.toReversed()) {
     const key = layerKey(timeline, layer.name);
     const source = memorySource((await store.get(key)).bytes);
     const index = await openLayer(source, layer.name, { codecs: PORTABLE_CODECS });
-    if (index.footer.kind !== "delta") continue;
+    // Of the base backup, pages may be torn; those that compaction made are complete.
+    if (index.footer.kind !== kind || (kind === "image" && !index.footer.complete)) continue;
     const entries = await scanEntries(source, index);
-    const bent = bendOne(entries, rel);
+    const bent = bend(entries);
     if (bent === undefined) continue;
-    const { lsnStart, lsnEnd, keyMin, keyMax } = index.footer;
-    const { file, summary } = writeEntries(entries, { kind: "delta", lsnStart }, { lsnEnd, keyMin, keyMax });
+    const { lsnStart, lsnEnd, keyMin, keyMax, complete } = index.footer;
+    const range = { keyMin, keyMax, ...(kind === "delta" ? { lsnEnd } : {}) };
+    const { file, summary } = writeEntries(entries, { kind, lsnStart, complete }, range);
     await store.put(key, file);
     await updateManifest(store, clock, timeline, (current) => ({
       layers: current.layers.map((each) =>
@@ -64,22 +81,39 @@ export async function bendHintImage(
     }));
     return bent;
   }
-  throw new Error(`No layer has an image of relation ${rel} that was logged for a hint bit`);
+  throw new Error("No layer has what is to be bent");
 }
 
-function bendOne(entries: Entry[], rel: number): Bent | undefined {
+function bendImage(entries: Entry[], rel: number): Bent | undefined {
+  const wanted = VALUE_FULL_PAGE_IMAGE | VALUE_IMAGE_OF_HINT;
   for (const { key, lsn, flags, value } of entries.toReversed()) {
-    const wanted = VALUE_FULL_PAGE_IMAGE | VALUE_IMAGE_OF_HINT;
     if ((flags & (VALUE_KIND_MASK | VALUE_IMAGE_OF_HINT | VALUE_COMPRESSION_MASK)) !== wanted) continue;
     if (key.family !== FAMILY_RELATION || key.c !== rel || key.d !== 0) continue;
     const [holeAt, holeLength] = [getU16(value, 0), getU16(value, 2)];
     const page = new Page();
     restoreImageBytes(value, HOLE_BYTES, value.length - HOLE_BYTES, 0, holeAt, holeLength, page, {}, lsn);
-    if (page.itemFlags(1) !== LP_NORMAL) continue;
-    // Behind a row header without null bitmap.
-    const offset = page.itemOffset(1) + 24;
+    const offset = rowData(page);
+    if (offset === undefined) continue;
     value[HOLE_BYTES + (offset < holeAt ? offset : offset - holeLength)] ^= 0x5a;
     return { key, lsn, offset };
   }
   return undefined;
+}
+
+function bendPage(entries: Entry[], rel: number): Bent | undefined {
+  for (const { key, lsn, flags, value } of entries) {
+    if (key.family !== FAMILY_RELATION || key.c !== rel || key.d !== 0) continue;
+    const offset = (flags & VALUE_KIND_MASK) === VALUE_RAW && value.length > 0
+      ? rowData(Page.from(value))
+      : undefined;
+    if (offset === undefined) continue;
+    value[offset] ^= 0x5a;
+    return { key, lsn, offset };
+  }
+  return undefined;
+}
+
+/** Where the first row's data is: behind a header without null bitmap. */
+function rowData(page: Page): number | undefined {
+  return page.itemFlags(1) === LP_NORMAL ? page.itemOffset(1) + 24 : undefined;
 }

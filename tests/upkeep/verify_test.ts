@@ -16,11 +16,13 @@ import { pageHistory } from "../../src/read/page_history.ts";
 import { backupDirectory, segmentDirectory } from "../../src/store/directory_files.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { layerPrefix } from "../../src/timeline/object_keys.ts";
+import { makeImages } from "../../src/upkeep/images.ts";
+import { UpkeepTarget } from "../../src/upkeep/upkeep_target.ts";
 import type { VerifyDifference } from "../../src/upkeep/verify_report.ts";
 import { type StoreVerifyOptions, verifyStore } from "../../src/upkeep/verify_store.ts";
 import type { VerifyOptions } from "../../src/upkeep/verify_wal.ts";
 import { importTimeline } from "../../src/varve.ts";
-import { bendHintImage } from "../support/bent_layer.ts";
+import { bendHintImage, bendLayerPage } from "../support/bent_layer.ts";
 import { followCluster } from "../support/follow.ts";
 import { assert, suite } from "../support/harness.ts";
 import { startCluster } from "../support/postgres.ts";
@@ -146,6 +148,25 @@ test("verifyStore() tells of a layer with one byte of an image bent: LSN, block,
   assert.is(first.offset, bent.offset);
   assert.is(first.gotPage![bent.offset] ^ first.expectedPage![bent.offset], 0x5a);
   for (const { block } of found) assert.is(block, first.block, "no other page differs");
+});
+
+test("verifyStore() judges pages that image layers have by the records below them", async () => {
+  const store = new MemoryStore();
+  await importWal(wal, store, { rate: 0.01 });
+  const attached = await attachReader({ store, clock });
+  await makeImages(UpkeepTarget.ofGuest({ attached, store, clock }), { everything: true });
+  await attached.close();
+  const { report } = await verifyOf(store);
+  assert.is(report.total().differences, 0, report.format());
+  assert.ok(report.counts("image of a layer").pages > 500, report.format());
+  const bent = await bendLayerPage(store, clock, wal.rel);
+  const found: VerifyDifference[] = [];
+  const { report: second } = await verifyOf(store, { onDifference: (difference) => found.push(difference) });
+  assert.is(second.total().differences, 1, second.format());
+  const [{ lsn, type, block, offset, record }] = found;
+  assert.equal({ lsn, type, offset }, { lsn: bent.lsn, type: "image of a layer", offset: bent.offset });
+  assert.is(block, `relation 1663/5/${wal.rel}/0 block ${bent.key.block}`);
+  assert.match(record, /^[0-9A-F]{36}-/, "the layer's name");
 });
 
 test("verifyStore() tells of a layer that is damaged, and of one that is gone, and goes on", async () => {
