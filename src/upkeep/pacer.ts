@@ -12,7 +12,7 @@ import type { Clock } from "../ports/clock.ts";
 export interface PacerOptions {
   clock: Clock;
   /** Share of the time to work while others are busy, above 0 to 1. */
-  busyShare(): number;
+  busyShare: number;
   /** Milliseconds of work between two pauses. Default 8. */
   stepMs?: number;
   /** Whether others are busy now. Default: never. */
@@ -65,7 +65,7 @@ export class Pacer {
   async #pause(workedMs: number, signal?: AbortSignal): Promise<void> {
     const { clock, busyShare, isBusy, isBehind } = this.#options;
     signal?.throwIfAborted();
-    const share = isBusy?.() === true ? busyShare() : 1;
+    const share = isBusy?.() === true ? busyShare : 1;
     await clock.sleep(Math.min(PAUSE_MAX_MS, workedMs * (1 / share - 1)), signal);
     for (let waitedMs = 0; waitedMs < STAND_STILL_MS && isBehind?.() === true; waitedMs += LOOK_MS) {
       await clock.sleep(LOOK_MS, signal);

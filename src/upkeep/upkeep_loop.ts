@@ -61,7 +61,7 @@ const DEFAULT_INTERVAL_MS = 20_000;
 const DEFAULT_BUSY_SHARE = 0.15;
 /** WAL that came so long ago says that more is to come. */
 const BUSY_MS = 500;
-/** Runs, relative to those wanted, from which on upkeep no longer waits for flushes, and takes twice its share. */
+/** Runs, relative to those wanted, from which on upkeep no longer waits for flushes. */
 const URGENT = 4;
 /** How long that is taken to be so. */
 const URGENCY_MS = 1000;
@@ -102,7 +102,7 @@ export class UpkeepLoop {
     const { busyShare = DEFAULT_BUSY_SHARE } = options;
     this.#pacer = new Pacer({
       clock,
-      busyShare: () => this.#isUrgent() ? Math.min(1, 2 * busyShare) : busyShare,
+      busyShare,
       isBusy: () => this.#isBusy(),
       isBehind: () => target.isIngestBehind && !this.#isUrgent(),
     });

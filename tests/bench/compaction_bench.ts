@@ -122,7 +122,15 @@ export async function compactionBench(): Promise<void> {
   const open = (name: string) => testStore(`${directory.path}/${name}`);
   const options = { checkpointDistance: CHECKPOINT_DISTANCE };
   const [plain, fast, steady] = [await open("plain"), await open("fast"), await open("steady")];
-  for (const [name, store] of [["plain", plain], ["fast", fast]] as const) {
+  // Two of each, in turns, for machines are noisy.
+  const again = { plain: await open("plain-again"), fast: await open("fast-again") };
+  const runs = [
+    { name: "plain", store: plain, upkeep: false },
+    { name: "fast", store: fast, upkeep: POLICY },
+    { name: "fast_again", store: again.fast, upkeep: POLICY },
+    { name: "plain_again", store: again.plain, upkeep: false },
+  ] as const;
+  for (const { name, store } of runs) {
     const following = await followCluster(cluster, store, { ...options, slot: name });
     await catchUp(cluster, following);
     await following.follower.stop();
@@ -137,24 +145,28 @@ export async function compactionBench(): Promise<void> {
   await live.follower.stop();
   await live.close();
 
-  const speeds: number[] = [];
-  for (const [name, store, upkeep] of [["plain", plain, false], ["fast", fast, POLICY]] as const) {
+  const best = { without: 0, with: 0 };
+  for (const { name, store, upkeep } of runs) {
     const following = await followCluster(cluster, store, { ...options, slot: name, upkeep });
-    speeds.push(await catchUp(cluster, following));
+    const speed = await catchUp(cluster, following);
+    console.log(`${name}: ingest ${(speed / 1e6).toFixed(1)} MB/s`);
+    const kind = upkeep === false ? "without" : "with";
+    best[kind] = Math.max(best[kind], speed);
     await following.flusher.flushAll();
-    console.log(`${name}: ingest ${(speeds.at(-1)! / 1e6).toFixed(1)} MB/s`);
-    if (upkeep !== false) await settled(following);
-    printStore(name, following, walBytes);
+    if (name === "fast") await settled(following);
+    if (name === "plain" || name === "fast") printStore(name, following, walBytes);
     await following.follower.stop();
     await following.close();
   }
-  console.log(`ingest while compacting: ${(speeds[1] / speeds[0]).toFixed(2)}x of without`);
+  console.log(
+    `ingest while compacting: ${(best.with / best.without).toFixed(2)}x of without, the best of two each`,
+  );
   for (const share of [1, 0.5]) {
     const when = share === 1 ? "newest" : "half-way back";
     await measureReads(`without, ${when}`, plain, share);
     await measureReads(`steady, ${when}`, steady, share);
   }
-  for (const store of [plain, fast, steady]) await store.close();
+  for (const store of [plain, fast, steady, again.plain, again.fast]) await store.close();
 }
 
 if (import.meta.main) await compactionBench();

@@ -211,7 +211,7 @@ test("Pacer pauses in proportion to what was worked, and stands still while othe
   let [busy, behind] = [false, 0];
   const pacer = new Pacer({
     clock,
-    busyShare: () => 0.2,
+    busyShare: 0.2,
     isBusy: () => busy,
     isBehind: () => behind-- > 0,
   });
