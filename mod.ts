@@ -81,6 +81,21 @@ export {
 } from "./src/upkeep/upkeep_loop.ts";
 export { type UpkeepParts, UpkeepTarget } from "./src/upkeep/upkeep_target.ts";
 
+// Verification: redo judged by the images that PostgreSQL writes, beside a follower or in a store; histories of pages ---
+
+export { type StoreVerifyOptions, type StoreVerifyProgress, verifyStore } from "./src/upkeep/verify_store.ts";
+export { type VerifyOptions, WalVerifier, type WalVerifySummary } from "./src/upkeep/verify_wal.ts";
+export {
+  type VerifyCounts,
+  type VerifyDifference,
+  type VerifyDifferenceSummary,
+  VerifyReport,
+  type VerifySummary,
+} from "./src/upkeep/verify_report.ts";
+export { type PageEvent, pageHistory, type PageHistoryOptions } from "./src/read/page_history.ts";
+export { describeRecord } from "./src/postgres/wal/describe.ts";
+export type { RedoContext, RedoFunction, RedoTarget } from "./src/postgres/redo/registry.ts";
+
 // Times and LSNs -----------------------------------------------------------------------------------------------------
 
 export {
