@@ -39,6 +39,11 @@ export const WRITING = {
     durationValue,
   ),
   cache: optional("DIR", "Keeps local copies of layers here; one process at a time", text),
+  cacheSize: optional(
+    "SIZE",
+    "Bytes of local copies; beyond, those used longest ago go, once stored (default: no limit)",
+    sizeValue,
+  ),
   ...LAYER_WRITING,
   ...VERIFYING,
 };
@@ -139,6 +144,7 @@ async function runFollow(values: FollowValues, context: VerbContext): Promise<nu
     source: { ...postgresSource, connection },
     timeline: values.timeline,
     local: await localLayers(values),
+    fetching: { localBytes: values.cacheSize },
     ...openLayerWriting(values, cleanup),
     acknowledge: values.acknowledge,
     slot: values.noSlot || values.feedback === "neon" ? null : values.slot,

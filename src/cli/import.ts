@@ -58,6 +58,7 @@ async function runImport(values: OptionValues<typeof OPTIONS>, context: VerbCont
     local: values.cache === undefined
       ? undefined
       : await openLocalLayers(`${values.cache}/${values.timeline}`),
+    fetching: { localBytes: values.cacheSize },
     ...openLayerWriting(values, cleanup),
     checkpointDistance: values.checkpointDistance,
     flushIntervalMs: values.flushInterval,

@@ -28,6 +28,7 @@ import { Timeline } from "../timeline/timeline.ts";
 import { AncestorFetchers } from "./ancestor_fetchers.ts";
 import type { BulkSource } from "./bulk_read.ts";
 import { LayerFetcher } from "./fetch.ts";
+import type { FetchCause } from "./fetch_counters.ts";
 import { TimelineReader } from "./get_page.ts";
 import { KnownManifest, ownLayers } from "./known_manifest.ts";
 import { LayerFiles } from "./layer_files.ts";
@@ -69,8 +70,10 @@ export interface AttachedTimeline {
   readonly codecs: { readonly image: ImageCodecs; readonly block: BlockCodecs };
   /**
    * What to read in bulk at an LSN that is durable: this timeline's layers, and those of the timelines that it is a branch of.
+   *
+   * @param cause For metrics and priorities. Default `read`.
    */
-  sources(lsn: Lsn): BulkSource[];
+  sources(lsn: Lsn, cause?: FetchCause): BulkSource[];
   /**
    * Takes over the manifest as it is now: what its writer has added, what was collected. Reads do so by themselves when a
    * layer's object is gone.
@@ -168,7 +171,7 @@ export async function openTimeline(
     get manifest() {
       return known.manifest;
     },
-    sources: (lsn) => sourcesOf(timeline, files, fetchers, blockCodecs, lsn),
+    sources: (lsn, cause) => sourcesOf(timeline, files, fetchers, blockCodecs, lsn, cause),
     refresh,
     async close() {
       await refreshing.stop();
@@ -184,15 +187,19 @@ function sourcesOf(
   fetchers: AncestorFetchers,
   codecs: BlockCodecs,
   lsn: Lsn,
+  cause: FetchCause = "read",
 ): BulkSource[] {
   const { layers, ancestors } = timeline.view();
-  const own = { layers, lsn, opener: new LayerOpener((layer) => files.source(layer), codecs) };
+  const own = { layers, lsn, opener: new LayerOpener((layer) => files.source(layer, { cause }), codecs) };
   return [
     own,
     ...ancestors.map((ancestor) => ({
       layers: ancestor.layers,
       lsn: Math.min(lsn, ancestor.lsn) as Lsn,
-      opener: new LayerOpener((layer) => fetchers.of(ancestor.timeline).files.source(layer), codecs),
+      opener: new LayerOpener(
+        (layer) => fetchers.of(ancestor.timeline).files.source(layer, { cause }),
+        codecs,
+      ),
     })),
   ];
 }

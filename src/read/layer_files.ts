@@ -310,6 +310,8 @@ export class LayerFiles {
     await downloadLayer({ layer, key, store, local, ranges, clock, stallMs: requestMs, signal });
     this.#residency.add(name, size);
     this.#failures.delete(name);
+    // Compacted or collected meanwhile: nobody will ask for it any more.
+    if (!this.#isDurable(name)) await this.#copies!.evict(name);
     countDownload(this.counters, cause, size);
     events?.({
       level: "debug",

@@ -79,7 +79,7 @@ export async function nextImages(
   const lsn = target.durableLsn;
   if (lsn < timeline.consistentLsn || timeline.layers.count === 0) return undefined;
   const opener = compactionOpener(target);
-  const sources = target.parts.attached.sources(lsn);
+  const sources = target.parts.attached.sources(lsn, "compaction");
   const relations = await liveSpaces(sources, FAMILY_RELATION, signal);
   const slrus = await liveSpaces(sources, FAMILY_SLRU, signal);
   const parts = await weighParts(
@@ -177,7 +177,7 @@ async function writeImage(
   const { attached, store, local, codec, faults } = target.parts;
   const { pacer, readBytes, signal } = options;
   const { facts, name } = attached.timeline;
-  const sources = attached.sources(lsn);
+  const sources = attached.sources(lsn, "compaction");
   const context = { hintBitsLogged: hintBitsLogged(facts) };
   const replayer = new Replayer(profileOfMajor(facts.major), context, attached.codecs.image);
   const within = spaces?.filter(({ space, blocks }) =>

@@ -249,6 +249,24 @@ test("what is not durable in the store is neither evicted nor pushed out", async
   await files.close();
 });
 
+test("a layer that the timeline loses while it is downloaded does not stay", async () => {
+  const durable = new Set<string>();
+  const { store, files, layers: [layer], local } = await setting(1, {
+    isDurable: (name) => durable.has(name),
+  });
+  durable.add(layer.name);
+  const answer = deferred();
+  store.before = (method) => method === "getStream" ? answer.promise : undefined;
+  const download = files.download(layer);
+  await waitFor(() => store.keysOf("getStream").length === 1, { what: "it is under way" });
+  durable.delete(layer.name);
+  await files.forget(layer.name);
+  answer.resolve();
+  await download;
+  assert.equal([files.residentBytes, local.files.size], [0, 0]);
+  await files.close();
+});
+
 test("a budget is kept to, whatever is read; what does not fit is read by range", async () => {
   const { files, layers, reads, local } = await setting(12, { hotShare: 0.2 });
   await files.close();
