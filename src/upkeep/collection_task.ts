@@ -65,6 +65,8 @@ export class CollectionTask implements UpkeepTask {
     this.#orphansMs ??= now + FIRST_ORPHANS_MS;
     const { intervalMs = DEFAULT_INTERVAL_MS, graceMs = DEFAULT_GRACE_MS } = this.#options;
     if (now - this.#lastMs < intervalMs) return;
+    // What ancestors have removed goes when their grace time is over: well before that, read on in what took its place.
+    if (target.manifest.ancestor !== undefined) await attached.refresh(signal);
     const orphans = now >= this.#orphansMs;
     const policy = this.#change && changedRetention(target.manifest.retention, this.#change);
     const options = { store, clock, reader: attached.reader, policy, graceMs, orphans, signal };

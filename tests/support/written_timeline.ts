@@ -43,6 +43,8 @@ export function emptyManifest(timeline = "main") {
 }
 
 export interface WrittenTimelineOptions {
+  /** Of the timeline. Default `main`. */
+  name?: string;
   store?: ObjectStore;
   clock?: ManualClock;
   local?: LocalLayers;
@@ -89,12 +91,12 @@ export class WrittenTimeline {
 
   /** Makes the timeline, or takes it over where it exists. */
   static async open(options: WrittenTimelineOptions = {}): Promise<WrittenTimeline> {
-    const { store = new MemoryStore(), clock = new ManualClock(), local } = options;
-    const stored = await readManifest(store, "main");
+    const { store = new MemoryStore(), clock = new ManualClock(), local, name = "main" } = options;
+    const stored = await readManifest(store, name);
     const random = new SeededRandom(stored?.manifest.epoch ?? 0);
     clock.random = () => random.float();
     const manifest = stored === undefined
-      ? await ManifestWriter.create(store, clock, emptyManifest())
+      ? await ManifestWriter.create(store, clock, emptyManifest(name))
       : await ManifestWriter.claim(store, clock, stored);
     const attached = await openTimeline(manifest.manifest, { store, clock, local, writer: manifest });
     const isNew = manifest.manifest.diskConsistentLsn === TEST_START;

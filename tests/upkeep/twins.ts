@@ -39,6 +39,8 @@ export class Twins {
   readonly plain: WrittenTimeline;
   /** Ends of all records. */
   readonly lsns: Lsn[] = [];
+  /** All records, and those of the timeline that this one is a branch of, up to there. */
+  readonly #records: Uint8Array[] = [];
   readonly #random: SeededRandom;
 
   private constructor(kept: WrittenTimeline, plain: WrittenTimeline, random: SeededRandom) {
@@ -51,12 +53,29 @@ export class Twins {
     return new Twins(await WrittenTimeline.open(options), await WrittenTimeline.open(), random);
   }
 
+  /** The number of the record that ends at an LSN, those of what this is a branch of counted first. */
+  numberOf(lsn: Lsn): number {
+    return this.#records.length - this.lsns.length + this.lsns.indexOf(lsn);
+  }
+
+  /** Twins of a branch that was made of this timeline at the end of record number `index`. */
+  async branched(name: string, index: number, random: SeededRandom): Promise<Twins> {
+    const { store, clock } = this.kept;
+    const plain = await WrittenTimeline.open();
+    const twins = new Twins(await WrittenTimeline.open({ store, clock, name }), plain, random);
+    twins.#records.push(...this.#records.slice(0, index + 1));
+    for (const record of twins.#records) await plain.write(record);
+    twins.lsns.push(plain.timeline.lastRecordLsn);
+    return twins;
+  }
+
   get target(): UpkeepTarget {
     const { attached, store, clock, manifest } = this.kept;
     return UpkeepTarget.ofWriter({ attached, store, clock }, manifest);
   }
 
   async write(...records: Uint8Array[]): Promise<void> {
+    this.#records.push(...records);
     this.lsns.push(...await this.kept.write(...records));
     await this.plain.write(...records);
   }
@@ -98,7 +117,11 @@ export class Twins {
     const lsns = [this.lsns.at(-1)!, ...Array.from({ length: samples }, () => this.#random.pick(this.lsns))];
     for (const lsn of lsns) await this.checkAt(this.kept.reader, lsn);
     const durable = this.kept.timeline.remoteConsistentLsn;
-    const attached = await attachReader({ store: this.kept.store, clock: this.kept.clock });
+    const attached = await attachReader({
+      store: this.kept.store,
+      clock: this.kept.clock,
+      timeline: this.kept.timeline.name,
+    });
     for (const lsn of lsns) if (lsn <= durable) await this.checkAt(attached.reader, lsn);
     await attached.close();
   }

@@ -181,9 +181,9 @@ class ReplicationSource {
     if (facts !== null && options.slot !== undefined) {
       await this.#ensureSlot(session, facts, options.slot, signal);
     }
-    const { start, handOverFrom } = this.#startPoint(session, facts);
+    const { start, handOverFrom, position } = this.#startPoint(session, facts);
     if (facts === null) this.#tli = session.identity.tli;
-    else this.#tli = await planTimeline(session, this.#tli, start, facts.inRecovery, signal);
+    else this.#tli = await planTimeline(session, this.#tli, position, facts.inRecovery, signal);
     const timeoutMs = facts?.walSenderTimeoutMs ?? 0;
     const intervalMs = options.statusIntervalMs ?? STATUS_INTERVAL_MS;
     this.#event("info", "streaming", `Streaming WAL from ${formatLsn(start)} on timeline ${this.#tli}`);
@@ -238,7 +238,10 @@ class ReplicationSource {
   }
 
   /** Where to go on: exactly behind what was received, or at first behind the last record. */
-  #startPoint(session: Session, facts: ServerFacts | null): { start: Lsn; handOverFrom: Lsn } {
+  #startPoint(
+    session: Session,
+    facts: ServerFacts | null,
+  ): { start: Lsn; handOverFrom: Lsn; position: Lsn } {
     const { lastRecordLsn, expected } = this.#options;
     const segmentSize = facts?.walSegmentSize ?? expected?.walSegmentSize ?? DEFAULT_WAL_SEGMENT_SIZE;
     const first = startPointAfter(lastRecordLsn, segmentSize);
@@ -250,7 +253,8 @@ class ReplicationSource {
     if (facts !== null && xlogPos < start && (this.#tli ?? tli) === tli) {
       throw this.#isBehind(session, facts, start);
     }
-    return { start, handOverFrom };
+    // A history that leaves a timeline at a page boundary names the boundary, not the end of the header behind it.
+    return { start, handOverFrom, position: this.#outlet.end ?? first.aligned };
   }
 
   #isBehind(session: Session, facts: ServerFacts, start: Lsn): VarveError {
