@@ -228,7 +228,7 @@ export async function takeOver(
   const { store, clock, local, events, faults, signal, blockCodecs = PORTABLE_CODECS } = options;
   const change = async (manifest: Manifest) => {
     const adopted = local &&
-      await adoptLocalLayers({ local, store, manifest, codecs: blockCodecs, events, faults, signal });
+      await adoptLocalLayers({ local, store, clock, manifest, codecs: blockCodecs, events, faults, signal });
     if (faults !== undefined) await faults("claim-before-commit");
     return adopted ?? {};
   };
@@ -267,6 +267,9 @@ export async function startWriting(
     events,
     faults,
     onResident,
+    onForgotten: (name) => {
+      files.forget(name).then(() => local?.remove(name)).catch(() => {});
+    },
   });
   const verifier = options.verify && new WalVerifier(reader, options.imageCodecs ?? {}, options.verify);
   const follower = new Follower({

@@ -34,6 +34,15 @@ export async function readAncestors(
         `Cannot open timeline "${child.timeline}": it is a branch of "${timeline}", which ${store.description} does not have`,
       );
     }
+    const { branches } = stored.manifest;
+    if (
+      !branches.some((branch) => branch.timeline === child.timeline && branch.lsn === child.ancestor!.lsn)
+    ) {
+      throw new NotFoundError(
+        `Cannot open timeline "${child.timeline}": "${timeline}" does not hold the history that it began with`,
+        { hint: "It was not made to its end. Delete it and make it again." },
+      );
+    }
     if (found.length === DEPTH_MAX) {
       throw new CorruptionError(`Cannot open timeline "${manifest.timeline}": its ancestors do not end`);
     }

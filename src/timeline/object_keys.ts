@@ -10,6 +10,12 @@
 
 const TIMELINES = "timelines/";
 
+/**
+ * Milliseconds from when a layer's object began to be stored within which a manifest names it, or never will: whoever takes
+ * longer makes it again, under another name. Collection takes objects that are much older for orphans.
+ */
+export const NAMED_WITHIN_MS = 45 * 60_000;
+
 /** Refuses a timeline name that could not be a part of a key. */
 export function checkTimelineName(name: string): void {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name)) {

@@ -110,12 +110,16 @@ export async function deleteTimeline(
   const manifest = (await readManifest(store, name, signal))?.manifest;
   for (const branch of manifest?.branches ?? []) {
     const child = (await readManifest(store, branch.timeline, signal))?.manifest;
-    if (child?.ancestor?.timeline !== name) continue;
-    throw new VarveError(
-      "IN_USE",
-      `Cannot delete timeline "${name}": "${branch.timeline}" is a branch of it, at ${formatLsn(branch.lsn)}`,
-      { hint: `Delete "${branch.timeline}" first.` },
-    );
+    if (child?.ancestor?.timeline === name) throw inUse(name, branch);
+  }
+  // A branch may be made of it meanwhile. From this commit on nothing of its history is kept, so that none can.
+  if (manifest !== undefined) {
+    await updateManifest(store, clock, name, ({ branches, diskConsistentLsn, cutoffLsn }) => {
+      const known = new Set(manifest.branches.map(({ timeline, lsn }) => `${timeline}@${lsn}`));
+      const made = branches.find(({ timeline, lsn }) => !known.has(`${timeline}@${lsn}`));
+      if (made !== undefined) throw inUse(name, made);
+      return { branches: [], pins: [], cutoffLsn: Math.max(cutoffLsn, diskConsistentLsn + 1) as Lsn };
+    }, signal);
   }
   // From here on its writer is fenced and nobody opens it.
   await store.delete(manifestKey(name), { signal });
@@ -165,6 +169,14 @@ async function tliAt(reader: TimelineReader, lsn: Lsn, signal?: AbortSignal): Pr
   const space = { family: FAMILY_CLUSTER_STATE, a: 0, b: 0, c: 0, d: 0 };
   const bytes = await reader.getValue(space, 0, lsn, { signal });
   return bytes && decodeClusterState(bytes).tli;
+}
+
+function inUse(name: string, branch: BranchPoint): VarveError {
+  return new VarveError(
+    "IN_USE",
+    `Cannot delete timeline "${name}": "${branch.timeline}" is a branch of it, at ${formatLsn(branch.lsn)}`,
+    { hint: `Delete "${branch.timeline}" first.` },
+  );
 }
 
 function alreadyExists(name: string, store: ObjectStore): VarveError {

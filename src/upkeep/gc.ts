@@ -39,6 +39,11 @@ export interface CollectionOptions {
   policy?: RetentionPolicy;
   /** Milliseconds that removed layers' objects stay. Default: {@linkcode DEFAULT_GRACE_MS}. */
   graceMs?: number;
+  /**
+   * Milliseconds that objects of the present epoch which nobody names stay; a flush or a compaction may be about to name
+   * them, within `NAMED_WITHIN_MS`. Default: `graceMs`, and at least {@linkcode DEFAULT_GRACE_MS}.
+   */
+  orphanGraceMs?: number;
   /** Whether to look for orphans, which lists all objects. Default true. */
   orphans?: boolean;
   /** Told of the places where a test may break in. */
@@ -49,6 +54,8 @@ export interface CollectionOptions {
 /** What collection would do now. */
 export interface CollectionPlan {
   readonly timeline: string;
+  /** The commit that the plan was made by. */
+  readonly commitId: string;
   readonly cutoffLsn: Lsn;
   /** The cut-off before. */
   readonly previousCutoffLsn: Lsn;
@@ -77,7 +84,8 @@ export async function planCollection(
   options: CollectionOptions,
 ): Promise<CollectionPlan> {
   const { store, clock, reader, policy, graceMs = DEFAULT_GRACE_MS, signal } = options;
-  const { timeline } = manifest;
+  const { orphanGraceMs = Math.max(graceMs, DEFAULT_GRACE_MS) } = options;
+  const { timeline, commitId } = manifest;
   const nowMs = clock.now();
   const danglingBranches = await findDangling(store, manifest, signal);
   const cutoffLsn = await allowedCutoff(reader, manifest, policy ?? manifest.retention, nowMs, signal);
@@ -85,10 +93,11 @@ export async function planCollection(
   const staying = new Set(change.layers!.map(({ name }) => name));
   const orphans = options.orphans === false
     ? []
-    : await findOrphans({ store, timeline, nowMs, graceMs, signal });
+    : await findOrphans({ store, timeline, nowMs, graceMs: orphanGraceMs, signal });
   const isOver = ({ atMs }: RemovedLayer) => nowMs - atMs >= graceMs;
   return {
     timeline,
+    commitId,
     cutoffLsn: change.cutoffLsn!,
     previousCutoffLsn: manifest.cutoffLsn,
     layers: manifest.layers.filter(({ name }) => !staying.has(name)),
@@ -112,11 +121,12 @@ export async function collect(
   options: CollectionOptions,
 ): Promise<Manifest> {
   const { clock, policy, graceMs = DEFAULT_GRACE_MS, faults, signal } = options;
-  const { timeline, cutoffLsn, danglingBranches } = plan;
+  const { timeline, commitId, cutoffLsn, danglingBranches } = plan;
   const nowMs = clock.now();
   if (faults !== undefined) await faults("gc-before-cutoff");
   let manifest = await commit((current) => {
-    const mended = withoutBranches(current, danglingBranches);
+    // Whoever makes a branch ends with a commit here: without one, what was missing when we looked has not been made since.
+    const mended = current.commitId === commitId ? withoutBranches(current, danglingBranches) : current;
     return { branches: mended.branches, ...retentionChange(mended, { cutoffLsn, policy, nowMs }) };
   }, signal);
   const expired = manifest.removed.filter(({ atMs }) => nowMs - atMs >= graceMs).map(({ name }) => name);

@@ -8,14 +8,16 @@
  * @module
  */
 import type { BlockCodec } from "../bytes/block_codec.ts";
-import { FencedError, PreconditionFailedError } from "../errors.ts";
+import { FencedError, PreconditionFailedError, UnavailableError } from "../errors.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
+import { parseLayerName } from "../layer/layer_name.ts";
 import type { Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
 import type { FaultPoints } from "../ports/fault_points.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
+import { NAMED_WITHIN_MS } from "../timeline/object_keys.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
 import { type Manifest, manifestLayer } from "../timeline/manifest.ts";
 import {
@@ -89,10 +91,13 @@ export class UpkeepTarget {
     return this.#manifest = await updateManifest(store, clock, attached.timeline.name, edit, signal);
   }
 
-  /** A number for a layer's name. */
+  /** A number for the name of a layer that is about to be made. */
   drawUnique(): number {
-    return Math.floor(this.parts.clock.random() * 0x1_0000_0000);
+    const unique = Math.floor(this.parts.clock.random() * 0x1_0000_0000);
+    this.#drawnAtMs.set(unique, this.parts.clock.monotonicMs());
+    return unique;
   }
+  readonly #drawnAtMs = new Map<number, number>();
 
   /**
    * Names `add` in the manifest instead of `remove`, then in the layer map of this process. Durable when it resolves.
@@ -108,7 +113,11 @@ export class UpkeepTarget {
     const { attached, store, clock, faults } = this.parts;
     const { timeline } = attached;
     if (faults !== undefined) await faults("compact-before-commit");
-    const edit: ManifestEdit = (current) => replaceLayers(current, add, remove, clock.now());
+    const edit: ManifestEdit = (current) => {
+      const change = replaceLayers(current, add, remove, clock.now());
+      if (change.layers !== undefined) this.#checkAge(add);
+      return change;
+    };
     if (this.#writer !== undefined) await this.#writer.commit(edit, signal);
     else {
       this.#manifest = await updateManifest(store, clock, timeline.name, (current) => {
@@ -119,6 +128,19 @@ export class UpkeepTarget {
     timeline.replaceLayers(add, remove);
     if (faults !== undefined) await faults("compact-after-commit");
     await Promise.all(remove.map(({ name }) => attached.files.forget(name)));
+  }
+
+  /** What was made long ago and is named nowhere a collection may take for an orphan at any moment. */
+  #checkAge(layers: readonly LayerDescriptor[]): void {
+    const { clock } = this.parts;
+    for (const { name } of layers) {
+      const drawnAtMs = this.#drawnAtMs.get(parseLayerName(name)?.unique ?? -1);
+      if (drawnAtMs === undefined || clock.monotonicMs() - drawnAtMs <= NAMED_WITHIN_MS) continue;
+      throw new UnavailableError(
+        `Cannot name layer ${name}: it was begun too long ago, and may have been collected as an orphan`,
+        { hint: "Let compaction make less at once, or give it more time." },
+      );
+    }
   }
 
   #checkEpoch(current: Manifest): void {
@@ -138,7 +160,9 @@ function replaceLayers(
   atMs: number,
 ): ManifestChange {
   const named = new Set(current.layers.map((layer) => layer.name));
-  if (add.length > 0 && add.every((layer) => named.has(layer.name))) return {};
+  // By a commit whose answer was lost; others may have replaced some of them since.
+  const known = new Set([...named, ...current.removed.map(({ name }) => name)]);
+  if (add.some((layer) => known.has(layer.name))) return {};
   const gone = remove.find((layer) => !named.has(layer.name));
   if (gone !== undefined) {
     throw new PreconditionFailedError(

@@ -5,15 +5,17 @@
  * writer that starts again therefore brings such layers to the store first. They are exactly the local delta layers of
  * the last writer's epoch (nobody has written since, or the epoch would be another) that continue the manifest without a
  * gap; anything else that the manifest does not name is removed as ever. The claim of the next epoch names them: were
- * they named later, a writer that died in between would leave layers that belong to no last writer any more.
+ * they named later, a writer that died in between would leave layers that belong to no last writer any more. In the store they
+ * get names of their own; the local copies are removed when the timeline is opened.
  *
  * @module
  */
 import type { BlockCodecs } from "../bytes/block_codec.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
-import { parseLayerName } from "../layer/layer_name.ts";
+import { formatLayerName, parseLayerName } from "../layer/layer_name.ts";
 import { openLayer } from "../layer/layer_reader.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
 import type { FaultPoints } from "../ports/fault_points.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
@@ -27,6 +29,7 @@ import { localBody } from "./store_layer.ts";
 export interface AdoptOptions {
   local: LocalLayers;
   store: ObjectStore;
+  clock: Clock;
   /** As the writer before left it. */
   manifest: Manifest;
   codecs: BlockCodecs;
@@ -37,13 +40,16 @@ export interface AdoptOptions {
 
 /** Uploads what continues the manifest; resolves with what the claim must say when all of it is durable in the store. */
 export async function adoptLocalLayers(options: AdoptOptions): Promise<ManifestChange> {
-  const { manifest, store, local, events, faults, signal } = options;
+  const { manifest, store, clock, local, events, faults, signal } = options;
   let { layers, diskConsistentLsn } = manifest;
   for (;;) {
-    const next = await findNext(options, diskConsistentLsn);
-    if (next === undefined) return { layers, diskConsistentLsn };
+    const found = await findNext(options, diskConsistentLsn);
+    if (found === undefined) return { layers, diskConsistentLsn };
+    // The writer that died may have uploaded it, and a collection may be about to delete that object as an orphan.
+    const unique = Math.floor(clock.random() * 0x1_0000_0000);
+    const next = { ...found, name: formatLayerName({ ...found, unique }) };
     if (faults !== undefined) await faults("layer-before-upload");
-    await store.put(layerKey(manifest.timeline, next.name), localBody(local, next.name, next.size), {
+    await store.put(layerKey(manifest.timeline, next.name), localBody(local, found.name, found.size), {
       signal,
     });
     if (faults !== undefined) await faults("layer-after-upload");

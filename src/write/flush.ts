@@ -13,6 +13,7 @@ import { Backoff } from "../flow/backoff.ts";
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import type { LayerSummary } from "../layer/layer_writer.ts";
+import { formatLayerName, type LayerName } from "../layer/layer_name.ts";
 import type { MemoryLayer } from "../layer/memory_layer.ts";
 import type { MemorySnapshot } from "../layer/memory_snapshot.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -23,8 +24,9 @@ import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
 import type { ManifestWriter } from "../timeline/manifest_store.ts";
-import { manifestLayer } from "../timeline/manifest.ts";
+import { type Manifest, manifestLayer } from "../timeline/manifest.ts";
 import type { Timeline } from "../timeline/timeline.ts";
+import { NAMED_WITHIN_MS } from "../timeline/object_keys.ts";
 import { memoryLayerFile, memoryLayerIdentity } from "./memory_layer_file.ts";
 import { type LayerFile, storeLayer } from "./store_layer.ts";
 
@@ -45,6 +47,8 @@ export interface FlusherOptions {
   faults?: FaultPoints;
   /** Told when a layer has become resident (its local copy stays). */
   onResident?(descriptor: LayerDescriptor): void;
+  /** Told of a name that a layer was stored under and does not have: a local copy of it may go. */
+  onForgotten?(name: string): void;
   signal?: AbortSignal;
 }
 
@@ -194,13 +198,13 @@ export class Flusher {
     const { timeline, clock, events, faults } = this.#options;
     const startedMs = clock.monotonicMs();
     const backoff = new Backoff(clock, { initialMs: 100, factor: 1.5, maxMs: 15_000 });
-    let descriptor: LayerDescriptor | undefined;
+    const tries: StoreTry[] = [];
     for (;;) {
       try {
         if (faults !== undefined) await faults("flush-before-layer");
         // Once it is stored, only its commit is tried again.
-        if (memory.entryCount > 0) descriptor ??= await this.#writeLayer(memory);
-        await this.#commit(memory, descriptor);
+        if (memory.entryCount > 0) await this.#storeOnce(memory, tries);
+        const descriptor = await this.#commit(memory, tries);
         timeline.completeFlush(memory, descriptor === undefined ? [] : [descriptor]);
         events?.({
           level: "info",
@@ -228,12 +232,32 @@ export class Flusher {
     }
   }
 
+  /**
+   * Stores the layer, unless it is. Tries overwrite each other; after a while a collection may take for an orphan what they
+   * left, so that the next one has another name.
+   */
+  async #storeOnce(memory: MemoryLayer, tries: StoreTry[]): Promise<void> {
+    const { timeline, manifest, clock } = this.#options;
+    let last = tries.at(-1);
+    if (last === undefined || !this.#mayBeNamed(last)) {
+      const unique = Math.floor(clock.random() * 0x1_0000_0000);
+      const identity = memoryLayerIdentity(memory, timeline.spaces, manifest.manifest.epoch, unique);
+      tries.push(last = { identity, name: formatLayerName(identity), atMs: clock.monotonicMs() });
+    }
+    last.descriptor ??= await this.#writeLayer(memory, last.identity);
+  }
+
+  /** Later, a collection may take the object for an orphan at any moment. */
+  #mayBeNamed({ atMs }: StoreTry): boolean {
+    return this.#options.clock.monotonicMs() - atMs <= NAMED_WITHIN_MS;
+  }
+
   /** The layer's file, local first where there is a disk, then in the store. Durable there when it resolves. */
-  async #writeLayer(memory: MemoryLayer): Promise<LayerDescriptor> {
-    const { timeline, store, local, manifest, faults } = this.#options;
+  async #writeLayer(memory: MemoryLayer, identity: LayerName): Promise<LayerDescriptor> {
+    const { timeline, store, local, faults } = this.#options;
     const descriptor = await storeLayer({
       timeline: timeline.name,
-      identity: memoryLayerIdentity(memory, timeline.spaces, manifest.manifest.epoch, this.#uniqueOf(memory)),
+      identity,
       generate: () => this.#layerFile(memory),
       store,
       local,
@@ -258,30 +282,37 @@ export class Flusher {
     return memoryLayerFile(memory, timeline.spaces, profileOfMajor(major), { codec });
   }
 
-  /** The same for every try at one memory layer, so that tries overwrite each other. */
-  #uniqueOf(memory: MemoryLayer): number {
-    let unique = this.#uniques.get(memory);
-    if (unique === undefined) {
-      unique = Math.floor(this.#options.clock.random() * 0x1_0000_0000);
-      this.#uniques.set(memory, unique);
-    }
-    return unique;
-  }
-  readonly #uniques = new WeakMap<MemoryLayer, number>();
-
-  async #commit(memory: MemoryLayer, descriptor: LayerDescriptor | undefined): Promise<void> {
-    const { manifest, faults } = this.#options;
+  /** Returns the layer that the manifest names, if any. */
+  async #commit(memory: MemoryLayer, tries: readonly StoreTry[]): Promise<LayerDescriptor | undefined> {
+    const { manifest, faults, onForgotten } = this.#options;
     if (faults !== undefined) await faults("flush-before-commit");
-    const added = descriptor === undefined ? [] : [manifestLayer(descriptor)];
-    await manifest.commit(
-      // A commit whose answer was lost may have named it already.
-      ({ layers }) => ({
-        layers: [...layers.filter((layer) => layer.name !== descriptor?.name), ...added],
-        diskConsistentLsn: memory.endLsn,
-        tli: memory.tli,
-      }),
-      this.#stopped.signal,
-    );
+    const last = tries.at(-1);
+    const { layers } = await manifest.commit((current) => {
+      // A commit whose answer was lost has named it; others may even have replaced it since.
+      if (tries.some(({ name }) => isKnown(current, name))) return {};
+      if (last !== undefined && !this.#mayBeNamed(last)) {
+        throw new UnavailableError(`Cannot name layer ${last.name}: it was stored too long ago`);
+      }
+      const added = last === undefined ? [] : [manifestLayer(last.descriptor!)];
+      return { layers: [...current.layers, ...added], diskConsistentLsn: memory.endLsn, tli: memory.tli };
+    }, this.#stopped.signal);
     if (faults !== undefined) await faults("flush-after-commit");
+    const named = new Set(layers.map(({ name }) => name));
+    for (const { name } of tries) if (!named.has(name)) onForgotten?.(name);
+    return tries.find(({ name }) => named.has(name))?.descriptor;
   }
+}
+
+/** One name under which a memory layer was stored, or may have been. */
+interface StoreTry {
+  readonly identity: LayerName;
+  readonly name: string;
+  /** When it was first tried, by the monotonic clock. */
+  readonly atMs: number;
+  /** Once it is stored. */
+  descriptor?: LayerDescriptor;
+}
+
+function isKnown({ layers, removed }: Manifest, name: string): boolean {
+  return layers.some((layer) => layer.name === name) || removed.some((layer) => layer.name === name);
 }

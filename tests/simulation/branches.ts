@@ -45,6 +45,7 @@ class BranchingGuest {
     const { random, clock } = process;
     const name = random.pick(NAMES);
     if (random.chance(0.25)) {
+      this.#world.finishedBranches.delete(name);
       await deleteTimeline({ store, clock, name });
       return;
     }
@@ -56,6 +57,8 @@ class BranchingGuest {
       : random.int(floorLsn, Math.max(floorLsn, lastRecordLsn)) as Lsn;
     const faults = this.#world.faults(process);
     await createBranch({ store, clock, parent: attached.reader, lsn: lsn - lsn % 8 as Lsn, name, faults });
+    if (!process.isAlive) return;
+    this.#world.finishedBranches.add(name);
     this.#world.counts.branches++;
   }
 

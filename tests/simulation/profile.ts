@@ -36,6 +36,10 @@ export interface Profile {
     readonly keepWalBytes: number | undefined;
   };
   readonly branches: boolean;
+  /** Readers take over the newest manifest so often; undefined: when they must. */
+  readonly refreshMs: number | undefined;
+  /** How often, of 1, a sleeper wakes though requests are under way. */
+  readonly wakes: number;
   readonly guestCompaction: boolean;
   readonly writerCompaction: boolean;
 }
@@ -79,10 +83,12 @@ export function drawProfile(random: SeededRandom): Profile {
     },
     retention: {
       isOn: random.chance(0.7),
-      graceMs: random.pick([300_000, 900_000]),
+      graceMs: random.pick([3_600_000, 10_000_000]),
       keepWalBytes: random.pick([undefined, 0, 1000, 4000]),
     },
     branches: random.chance(0.5),
+    refreshMs: random.pick([undefined, 20_000, 200_000]),
+    wakes: random.pick([0.03, 0.08, 0.2]),
     guestCompaction: random.chance(0.5),
     writerCompaction: random.chance(0.5),
   };

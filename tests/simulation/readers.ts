@@ -40,9 +40,10 @@ class ReaderMachine {
     const world = this.#world;
     const { process, store } = world.process(`${this.#name}.${++this.#starts}`, "reader");
     this.#process = process;
+    const { refreshMs } = world.profile;
     const acknowledged = world.profile.acknowledge === "store" ? world.acknowledged : 0;
     const local = world.profile.readerDisk ? this.#disk.layersOf(process) : undefined;
-    attachReader({ store, clock: process.clock, local, cacheBytes: 200_000 }).then((attached) => {
+    attachReader({ store, clock: process.clock, local, cacheBytes: 200_000, refreshMs }).then((attached) => {
       if (!process.isAlive) return;
       this.#attached = attached;
       if (attached.timeline.lastRecordLsn < acknowledged) {

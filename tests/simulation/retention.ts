@@ -9,9 +9,10 @@ import { readManifest, updateManifest } from "../../src/timeline/manifest_store.
 import { collect, planCollection } from "../../src/upkeep/gc.ts";
 import { removePin, setPin } from "../../src/upkeep/pins.ts";
 import { LsnCollectedError, NotFoundError } from "../../src/errors.ts";
+import { layerKey, layerPrefix } from "../../src/timeline/object_keys.ts";
 import { mayEndUpkeep } from "./compaction.ts";
 import type { SimulatedProcess } from "./scheduler.ts";
-import type { World } from "./world.ts";
+import { MAIN, type World } from "./world.ts";
 
 /** A process that collects once, or sets or removes a pin. */
 class RetainingGuest {
@@ -95,4 +96,31 @@ export function addRetention(world: World): void {
   if (!profile.retention.isOn) return;
   const guest = new RetainingGuest(world);
   actions.push({ rate: 0.06, run: () => guest.act() });
+}
+
+/** When all have ended and enough time has passed, a collection leaves no object that nobody names. */
+export async function collectAll(world: World): Promise<void> {
+  const { scheduler, bucket, timelines } = world;
+  const { process, store } = world.process("gc.last", "retention");
+  const names = [...timelines.keys()].sort();
+  // What the first removes the second deletes.
+  for (const timeline of [...names, ...names]) {
+    scheduler.nowMs += 2 * world.profile.retention.graceMs;
+    let ended = false;
+    collectOnce(world, process, store, timeline).catch((error) => {
+      // A branch that was not made to its end.
+      if (!(error instanceof NotFoundError)) world.failUnexpected(process.name, error);
+    }).finally(() => ended = true);
+    while (!ended && world.failure === undefined) await world.step();
+  }
+  if (world.failure !== undefined || world.mutation.name !== "none") return;
+  for (const [timeline, { manifest }] of timelines) {
+    const named = new Set(manifest.layers.map(({ name }) => layerKey(timeline, name)));
+    const prefix = layerPrefix(timeline);
+    const left = [...bucket.objects.keys()].find((key) => key.startsWith(prefix) && !named.has(key));
+    if (left !== undefined && (timeline === MAIN || world.finishedBranches.has(timeline))) {
+      world.fail(`Collection has left ${left}, which nobody names`);
+    }
+  }
+  await world.readSample(MAIN, 4);
 }

@@ -37,6 +37,8 @@ const LAYER_NAME =
 export class Scheduler {
   readonly random: SeededRandom;
   nowMs = 1_700_000_000_000;
+  /** How often, of 1, a sleeper wakes though other things are under way. */
+  wakes = 0.1;
   steps = 0;
   /** Stands for all that has happened: two runs of a seed end with the same. */
   fingerprint = 0;
@@ -50,8 +52,9 @@ export class Scheduler {
     this.#log = log;
   }
 
-  get isIdle(): boolean {
-    return this.#waiting.length === 0 && this.#sleepers.length === 0;
+  /** Requests under way, and answers to them. */
+  get underWay(): number {
+    return this.#waiting.length;
   }
 
   /** Lets something happen at some later step; never, if its process has died by then and `run` belongs to it. */
@@ -83,7 +86,7 @@ export class Scheduler {
   /** Makes one thing happen; false if there is nothing. Resolves when all that follows from it has settled. */
   async step(): Promise<boolean> {
     const waiting = this.#waiting;
-    const timeFirst = waiting.length === 0 || this.random.chance(0.06);
+    const timeFirst = waiting.length === 0 || this.random.chance(this.wakes);
     if (!(timeFirst && this.#wakeNext())) {
       if (waiting.length === 0) return false;
       const index = this.random.int(0, waiting.length - 1);

@@ -8,7 +8,7 @@ import type { Mutation } from "./mutations.ts";
 import { addBranches } from "./branches.ts";
 import { addCompaction } from "./compaction.ts";
 import { addReaders } from "./readers.ts";
-import { addRetention } from "./retention.ts";
+import { addRetention, collectAll } from "./retention.ts";
 import { MAIN, World } from "./world.ts";
 import { SimulatedProcess } from "./scheduler.ts";
 import { addWriters } from "./writer.ts";
@@ -58,7 +58,7 @@ function addTime({ scheduler, actions }: World): void {
   const somebody = new SimulatedProcess("time", scheduler);
   actions.push({
     rate: 0.02,
-    run: () => void somebody.clock.sleep(scheduler.random.int(10_000, 600_000)),
+    run: () => void somebody.clock.sleep(scheduler.random.int(10_000, 1_500_000)),
   });
 }
 
@@ -92,7 +92,8 @@ async function run(
     }
   }
   if (world.failure === undefined) await world.readSample(MAIN, LAST_READS);
-  for (const writer of writers) writer.process?.die();
+  await world.endProcesses();
+  if (world.failure === undefined) await collectAll(world);
   const { scheduler, failure, counts } = world;
   const { steps: taken, fingerprint } = scheduler;
   return { seed, steps: taken, fingerprint, violation: failure?.message, counts };

@@ -65,6 +65,8 @@ export class World {
   readonly mutation: Mutation;
   readonly timelines = new Map<string, { manifest: Manifest }>();
   readonly actions: Action[] = [];
+  /** Branches that were made to their end, and that nobody has begun to delete. */
+  readonly finishedBranches = new Set<string>();
   /** What has happened how often, to see that the simulation is worth something. */
   readonly counts = {
     commits: 0,
@@ -94,6 +96,7 @@ export class World {
     this.seed = seed;
     this.scheduler = new Scheduler(seed, log);
     this.profile = drawProfile(this.scheduler.random);
+    this.scheduler.wakes = this.profile.wakes;
     this.mutation = mutation;
     this.history = historyOf(seed);
     this.serverEnd = this.history.endLsn;
@@ -129,9 +132,18 @@ export class World {
   /** A process, and its way to the store. */
   process(name: string, role: Role): { process: SimulatedProcess; store: ObjectStore } {
     const process = new SimulatedProcess(name, this.scheduler);
+    this.#processes.add(process);
     const faults = () => this.#faultsNow();
     const store = new SimulatedStore(this.bucket, process, faults, () => this.counts.failedRequests++);
     return { process, store: this.mutation.store?.(store, role, this) ?? store };
+  }
+
+  readonly #processes = new Set<SimulatedProcess>();
+
+  /** Ends all processes; resolves when nothing of them is under way any more. */
+  async endProcesses(): Promise<void> {
+    for (const process of this.#processes) process.die();
+    while (this.scheduler.underWay > 0 && this.failure === undefined) await this.step();
   }
 
   /** At some of the named points a process is held up, and at some of those it dies. */
@@ -255,7 +267,7 @@ export class World {
 
   #watchDeletedManifest(timeline: string): void {
     for (const [name, { manifest }] of this.timelines) {
-      if (manifest.ancestor?.timeline === timeline) {
+      if (manifest.ancestor?.timeline === timeline && this.finishedBranches.has(name)) {
         this.fail(`"${timeline}" was deleted, which "${name}" needs`);
       }
     }
@@ -294,7 +306,10 @@ export class World {
         timeline,
       });
     } catch (error) {
-      return this.failUnexpected(`Attaching "${timeline}"`, error);
+      // One that was not made to its end is refused.
+      const isHalf = manifest.ancestor !== undefined && !this.finishedBranches.has(timeline) &&
+        error instanceof NotFoundError;
+      return isHalf ? undefined : this.failUnexpected(`Attaching "${timeline}"`, error);
     }
     for (let read = 0; read < reads && this.failure === undefined; read++) {
       const at = drawLsn(random, manifest, lowest, this.history);

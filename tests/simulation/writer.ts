@@ -92,6 +92,8 @@ export class WriterMachine {
     };
     const stored = await readManifest(store, MAIN);
     const manifest = await takeOver(options, stored!);
+    if (!process.isAlive) return;
+    this.manifest = manifest;
     const writing = await startWriting(options, manifest, ({ timeline }) => ({
       openSource: () => ({
         stream: this.#wal(process, timeline.lastRecordLsn),
@@ -100,7 +102,6 @@ export class WriterMachine {
     }));
     if (!process.isAlive) return;
     this.#writing = writing;
-    this.manifest = manifest;
     this.store = store;
     this.local = local;
     await writing.follower.done;
@@ -111,7 +112,11 @@ export class WriterMachine {
     const world = this.#world;
     const { history, profile } = world;
     if (after < world.acknowledged) {
-      world.fail(`WAL from ${after} is asked for, it was acknowledged up to ${world.acknowledged}`);
+      // One that has been fenced since it started, and does not know yet, is refused.
+      if (world.timelines.get(MAIN)!.manifest.epoch === this.manifest!.manifest.epoch) {
+        world.fail(`WAL from ${after} is asked for, it was acknowledged up to ${world.acknowledged}`);
+      }
+      throw new UnavailableError("The server has that WAL no more");
     }
     let at = startPointAfter(after, TEST_FACTS.walSegmentSize).normalized;
     return new ReadableStream<WalChunk>({
