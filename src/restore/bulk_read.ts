@@ -14,7 +14,6 @@ import type { Lsn } from "../lsn.ts";
 import { compareKeys, endsChain, type Key, type KeySpace } from "../layer/key.ts";
 import { keyAfter } from "../layer/layer_coverage.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
-import { openLayer } from "../layer/layer_reader.ts";
 import { scanLayer, type ScanStep } from "../layer/layer_scan.ts";
 import type { MemoryLayer } from "../layer/memory_layer.ts";
 import { NO_SPACE } from "../layer/space_table.ts";
@@ -22,6 +21,7 @@ import { ValueChain } from "../layer/value_chain.ts";
 import type { Page } from "../postgres/page/page.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
+import type { BulkSource } from "../read/bulk_read.ts";
 import { Replayer } from "../read/replay.ts";
 import { hintBitsLogged } from "../timeline/facts.ts";
 import { cutTo, LayerCursor } from "./layer_cursor.ts";
@@ -31,7 +31,11 @@ const READ_BYTES_MAX = 1024 * 1024;
 const READ_BYTES_MIN = 64 * 1024;
 
 export interface BulkReadOptions {
-  readonly attached: Pick<AttachedTimeline, "timeline" | "files" | "codecs">;
+  readonly attached: Pick<AttachedTimeline, "timeline" | "codecs">;
+  /** Layers of the timeline, and of those that it is a branch of. */
+  readonly sources: readonly BulkSource[];
+  /** Memory layers, newest first, of the same moment as `sources`. */
+  readonly memory: readonly MemoryLayer[];
   /** In key order, all of the families of relations and SLRUs. */
   readonly spaces: readonly KeySpace[];
   /** Most blocks that any of them has. */
@@ -68,42 +72,34 @@ export class BulkReader implements PageSource {
       { hintBitsLogged: hintBitsLogged(timeline.facts) },
       codecs.image,
     );
-    const view = timeline.view();
-    this.#memory = view.memory.filter((layer) => layer.lastLsn > layer.startLsn).map((layer) => ({
+    this.#memory = options.memory.filter((layer) => layer.lastLsn > layer.startLsn).map((layer) => ({
       layer,
       ids: spaces.map((space) => timeline.spaces.findSpace(space)),
     }));
     const keyMin: Key = { ...spaces[0], block: 0 };
     const keyMax: Key = { ...spaces[spaces.length - 1], block: blocksMax };
-    const layers = neededLayers(
-      view.layers.overlapping(keyMin, keyMax, 0 as Lsn, lsn + 1 as Lsn),
-      keyMin,
-      keyMax,
-      lsn,
-    );
+    const found = layersOf(options.sources, keyMin, keyMax);
+    const needed = new Set(neededLayers(found.map(({ layer }) => layer), keyMin, keyMax, lsn));
+    const inputs = found.filter(({ layer }) => needed.has(layer));
     const readBytes = Math.max(
       READ_BYTES_MIN,
-      Math.min(READ_BYTES_MAX, Math.floor(memoryBytes / 3 / Math.max(1, layers.length))),
+      Math.min(READ_BYTES_MAX, Math.floor(memoryBytes / 3 / Math.max(1, inputs.length))),
     );
-    this.#waiting = layers.map((layer) =>
-      new LayerCursor(layer, spaces, this.#scan(layer, keyMin, keyMax, readBytes))
+    this.#waiting = inputs.map(({ layer, source }) =>
+      new LayerCursor(layer, source.lsn, spaces, this.#scan(layer, source, keyMin, keyMax, readBytes))
     ).sort((left, right) => right.firstOrdinal - left.firstOrdinal || right.firstBlock - left.firstBlock);
   }
 
   async *#scan(
     layer: LayerDescriptor,
+    { opener }: BulkSource,
     keyMin: Key,
     keyMax: Key,
     readBytes: number,
   ): AsyncGenerator<ScanStep, void> {
-    const { attached, signal: outer } = this.#options;
+    const { signal: outer } = this.#options;
     const signal = outer === undefined ? this.#abort.signal : AbortSignal.any([outer, this.#abort.signal]);
-    const source = attached.files.source(layer);
-    const index = await openLayer(source, layer.name, {
-      codecs: attached.codecs.block,
-      expectedChecksum: layer.checksum,
-      signal,
-    });
+    const { source, index } = await opener.open(layer, signal);
     const first = compareKeys(keyMin, layer.keyMin) > 0 ? keyMin : layer.keyMin;
     const last = compareKeys(keyMax, layer.keyMax) < 0 ? keyMax : layer.keyMax;
     yield* scanLayer(source, index, { keyMin: first, keyMax: last, readBytes, signal });
@@ -115,7 +111,7 @@ export class BulkReader implements PageSource {
       if (!this.#collect(ordinal, block + index)) await this.#collectLoading(ordinal, block + index);
       const page = pages[index];
       if (this.#memory.length > 0) this.#collectFromMemory(ordinal, block + index);
-      this.#chooseNewest(ordinal, block + index);
+      this.#chooseNewest();
       this.#replayer.replay(this.#chain, space, block + index, page);
       if (this.#hasChecksums) setChecksum(page, space, block + index);
     }
@@ -147,7 +143,6 @@ export class BulkReader implements PageSource {
 
   /** Collects the values of a key without waiting; false: a cursor needs its next block. */
   #collect(ordinal: number, block: number): boolean {
-    const { lsn } = this.#options;
     cutTo(this.#values, 0);
     this.#runStarts.length = this.#runIsImage.length = 0;
     this.#activate(ordinal, block);
@@ -163,7 +158,7 @@ export class BulkReader implements PageSource {
       const cursor = active[index];
       if (cursor.ordinal !== ordinal || cursor.block !== block) continue;
       const start = this.#beginRun(cursor);
-      cursor.take(this.#values, start, fromOf(cursor, floor), lsn);
+      cursor.take(this.#values, start, fromOf(cursor, floor));
       if (cursor.needsBlock(ordinal, block)) {
         this.#unfinished = index;
         return false;
@@ -177,7 +172,6 @@ export class BulkReader implements PageSource {
 
   /** As {@linkcode BulkReader.#collect}, waiting for blocks. */
   async #collectLoading(ordinal: number, block: number): Promise<void> {
-    const { lsn } = this.#options;
     let resumeAt = this.#unfinished;
     this.#unfinished = -1;
     if (resumeAt < 0) {
@@ -199,7 +193,7 @@ export class BulkReader implements PageSource {
       const start = isResumed ? this.#runStarts[this.#runStarts.length - 1] : this.#beginRun(cursor);
       while (cursor.needsBlock(ordinal, block) || (cursor.ordinal === ordinal && cursor.block === block)) {
         if (cursor.needsBlock(ordinal, block)) await cursor.load();
-        else cursor.take(this.#values, start, fromOf(cursor, floor), lsn);
+        else cursor.take(this.#values, start, fromOf(cursor, floor));
       }
     }
   }
@@ -231,7 +225,7 @@ export class BulkReader implements PageSource {
   }
 
   /** Merges the runs into the chain, newest first, each LSN once, down to the first value that ends it. */
-  #chooseNewest(_ordinal: number, _block: number): void {
+  #chooseNewest(): void {
     const chain = this.#chain;
     const values = this.#values;
     if (this.#memory.length === 0) cutTo(chain, 0);
@@ -267,6 +261,18 @@ export class BulkReader implements PageSource {
       if (endsChain(values.flags[at])) return;
     }
   }
+}
+
+/** Layers that share a key with the range and have entries that count. */
+export function layersOf(
+  sources: readonly BulkSource[],
+  keyMin: Key,
+  keyMax: Key,
+): { layer: LayerDescriptor; source: BulkSource }[] {
+  return sources.flatMap((source) =>
+    source.layers.overlapping(keyMin, keyMax, 0 as Lsn, source.lsn + 1 as Lsn)
+      .map((layer) => ({ layer, source }))
+  );
 }
 
 /** Entries that a cursor gives under a floor: deltas those above it, images those at it. */

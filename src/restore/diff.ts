@@ -7,12 +7,11 @@
  *
  * @module
  */
-import { UnsupportedError } from "../errors.ts";
-import { formatLsn, type Lsn } from "../lsn.ts";
+import type { Lsn } from "../lsn.ts";
 import { FAMILY_RELATION, type Key, type KeySpace } from "../layer/key.ts";
-import { openLayer } from "../layer/layer_reader.ts";
 import { scanLayer } from "../layer/layer_scan.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
+import { layersOf } from "./bulk_read.ts";
 
 /** A fork that differs. */
 export interface ForkChange {
@@ -81,7 +80,7 @@ export class BlockSet {
  * What changed in `(from, to]`, in key order.
  *
  * @throws {LsnCollectedError | LsnNotReachedError} If either LSN cannot be read.
- * @throws {RangeError} If `to` is before `from`. @throws {UnsupportedError} If history in between is the parent's.
+ * @throws {RangeError} If `to` is before `from`.
  */
 export async function diffRelations(
   attached: AttachedTimeline,
@@ -90,15 +89,6 @@ export async function diffRelations(
   options: DiffOptions = {},
 ): Promise<ForkChange[]> {
   if (to < from) throw new RangeError("Cannot compare two LSNs: the second is before the first");
-  const { ancestor } = attached.manifest;
-  if (ancestor !== undefined && from < ancestor.lsn) {
-    throw new UnsupportedError(
-      `Cannot compare from LSN ${formatLsn(from)}: this timeline is a branch of "${ancestor.timeline}" at ${
-        formatLsn(ancestor.lsn)
-      }`,
-      { hint: "Compare up to there on the parent, and from there on the branch." },
-    );
-  }
   const { relation, signal } = options;
   const isWanted = ({ a, b, c }: KeySpace) =>
     relation === undefined || (a === relation.spc && b === relation.db && c === relation.rel);
@@ -136,7 +126,7 @@ async function collectBlocks(
   { relation, signal }: DiffOptions,
   isWanted: (space: KeySpace) => boolean,
 ): Promise<Map<string, BlockSet>> {
-  const { timeline, files, codecs } = attached;
+  const { timeline } = attached;
   const found = new Map<string, BlockSet>();
   const setOf = (space: KeySpace) => {
     const name = nameOf(space);
@@ -165,20 +155,16 @@ async function collectBlocks(
         }));
     }
   }
-  for (const layer of view.layers.overlapping(keyMin, keyMax, from + 1 as Lsn, to + 1 as Lsn)) {
-    if (layer.kind !== "delta") continue; // an image repeats what deltas say
-    const source = files.source(layer);
-    const index = await openLayer(source, layer.name, {
-      codecs: codecs.block,
-      expectedChecksum: layer.checksum,
-      signal,
-    });
-    for await (const { block: decoded, first, end } of scanLayer(source, index, { keyMin, keyMax, signal })) {
+  for (const { layer, source } of layersOf(attached.sources(to), keyMin, keyMax)) {
+    // An image repeats what deltas say.
+    if (layer.kind !== "delta" || layer.lsnEnd <= from) continue;
+    const { source: file, index } = await source.opener.open(layer, signal);
+    for await (const { block: decoded, first, end } of scanLayer(file, index, { keyMin, keyMax, signal })) {
       let space = -1;
       let set: BlockSet | undefined;
       for (let entry = first; entry < end; entry++) {
         const lsn = decoded.lsns[entry];
-        if (lsn <= from || lsn > to) continue;
+        if (lsn <= from || lsn > source.lsn) continue;
         const spaceAt = decoded.spaceOf(entry);
         if (spaceAt !== space) {
           space = spaceAt;

@@ -48,6 +48,7 @@ export class LayerCursor {
   ordinal = -Infinity;
   block = 0;
 
+  readonly #lsnMax: number;
   readonly #spaces: readonly KeySpace[];
   readonly #steps: AsyncGenerator<ScanStep, void>;
   #next: Promise<IteratorResult<ScanStep, void>> | undefined;
@@ -59,8 +60,15 @@ export class LayerCursor {
   #space = 0;
   #spaceEnd = 0;
 
-  constructor(layer: LayerDescriptor, spaces: readonly KeySpace[], steps: AsyncGenerator<ScanStep, void>) {
+  /** @param lsnMax Entries above do not count. */
+  constructor(
+    layer: LayerDescriptor,
+    lsnMax: Lsn,
+    spaces: readonly KeySpace[],
+    steps: AsyncGenerator<ScanStep, void>,
+  ) {
     this.layer = layer;
+    this.#lsnMax = lsnMax;
     this.#spaces = spaces;
     this.#steps = steps;
     this.firstOrdinal = ordinalOf(spaces, layer.keyMin);
@@ -120,16 +128,16 @@ export class LayerCursor {
   }
 
   /**
-   * Adds the entries of the key that it stands on, with `from <= LSN <= lsn` and as far as this block goes, oldest
+   * Adds the entries of the key that it stands on, from `from` on and as far as this block goes, oldest
    * first, and moves past them. One that ends a chain replaces all that were added from `firstIndex` on.
    */
-  take(values: ValueChain, firstIndex: number, from: Lsn, lsn: Lsn): void {
+  take(values: ValueChain, firstIndex: number, from: Lsn): void {
     const { lsns, flags, bytes, valueOffsets, valueLengths, blocks } = this.#decoded!;
     const { block } = this;
     const end = Math.min(this.#spaceEnd, this.#end);
     let entry = this.#entry;
     for (; entry < end && blocks[entry] === block; entry++) {
-      if (lsns[entry] < from || lsns[entry] > lsn) continue;
+      if (lsns[entry] < from || lsns[entry] > this.#lsnMax) continue;
       let offset = valueOffsets[entry];
       let length = valueLengths[entry];
       let hole = 0;

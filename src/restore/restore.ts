@@ -18,10 +18,9 @@ import { formatLsn, type Lsn } from "../lsn.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import type { RestoreTarget } from "../ports/restore_target.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
-import { BulkReader, type BulkReadOptions, neededLayers } from "./bulk_read.ts";
+import { BulkReader, layersOf, neededLayers } from "./bulk_read.ts";
 import { clusterDirectories, type ClusterFiles, clusterFiles } from "./cluster_files.ts";
 import type { RestoreOptions, RestoreSummary } from "./options.ts";
-import { pagesOneByOne, type PageSource } from "./page_source.ts";
 import { plannedBytes, planRestore, type RestorePlan } from "./plan.ts";
 import { findMissingLayers, recoverableWindow } from "./window.ts";
 import { writePages } from "./write_pages.ts";
@@ -97,6 +96,9 @@ export async function writeRestore(
 ): Promise<RestoreSummary> {
   const { signal, onProgress, memoryBytes = DEFAULT_MEMORY_BYTES, checkPages = true } = options;
   const bytesTotal = plannedBytes(plan);
+  // Of one moment: what a flush takes out of the one is in the other then.
+  const { memory } = attached.timeline.view();
+  const sources = attached.sources(plan.lsn);
   let bytesDone = 0;
   onProgress?.({ bytesDone, bytesTotal });
   try {
@@ -110,7 +112,7 @@ export async function writeRestore(
       lsn: plan.lsn,
       checkPages,
       open: (spaces, blocksMax) =>
-        openPages(attached, { spaces, blocksMax, lsn: plan.lsn, memoryBytes, signal }),
+        new BulkReader({ attached, sources, memory, spaces, blocksMax, lsn: plan.lsn, memoryBytes, signal }),
       onBytes(bytes) {
         bytesDone += bytes;
         onProgress?.({ bytesDone, bytesTotal });
@@ -136,26 +138,15 @@ export async function writeRestore(
 }
 
 /** Bytes of layers that a restore reads at most: of those that are not resident, and that its LSN needs. */
-export function bytesToFetch({ timeline, files }: AttachedTimeline, plan: RestorePlan): number {
+export function bytesToFetch({ sources, files }: AttachedTimeline, plan: RestorePlan): number {
   const first = plan.forks[0]?.space;
   const last = plan.forks.at(-1)?.space;
   if (first === undefined || last === undefined) return 0;
   const keyMin = { ...first, block: 0 };
   const keyMax = { ...last, block: 0xffff_ffff };
-  const layers = timeline.view().layers.overlapping(keyMin, keyMax, 0 as Lsn, plan.lsn + 1 as Lsn);
-  return neededLayers(layers, keyMin, keyMax, plan.lsn)
+  const layers = layersOf(sources(plan.lsn), keyMin, keyMax);
+  return neededLayers(layers.map(({ layer }) => layer), keyMin, keyMax, plan.lsn)
     .reduce((sum, { name, size }) => files.isResident(name) ? sum : sum + size, 0);
-}
-
-/** Opens pages for reading in key order: by walking layers, or page by page where history is another timeline's too. */
-function openPages(
-  attached: AttachedTimeline,
-  options: Omit<BulkReadOptions, "attached">,
-): PageSource {
-  if (attached.manifest.ancestor !== undefined) {
-    return pagesOneByOne(attached.reader, options.spaces, options.lsn, options.signal);
-  }
-  return new BulkReader({ attached, ...options });
 }
 
 async function writeSegment(
