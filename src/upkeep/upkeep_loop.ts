@@ -66,6 +66,8 @@ const URGENT = 4;
 /** How long that is taken to be so. */
 const URGENCY_MS = 1000;
 
+/** Between two rounds while WAL comes in. */
+const ROUND_PAUSE_MS = 1000;
 /** What is not settled must have grown by one part in so many before images are weighed again. */
 const WEIGHING_GROWTH = 16;
 
@@ -138,6 +140,8 @@ export class UpkeepLoop {
       try {
         await this.round(signal);
         backoff.reset();
+        // Planning costs too, however little there is to do.
+        if (this.#isBusy()) await clock.sleep(ROUND_PAUSE_MS, signal);
         await this.#idle(signal);
       } catch (error) {
         if (signal.aborted) return;

@@ -7,7 +7,7 @@
  * @module
  */
 import { systemClock } from "../../src/deps/system_clock.ts";
-import { FAMILY_RELATION } from "../../src/layer/key.ts";
+import { FAMILY_RELATION, type KeySpace } from "../../src/layer/key.ts";
 import { ValueChain } from "../../src/layer/value_chain.ts";
 import { type Lsn, parseLsn } from "../../src/lsn.ts";
 import { attachReader } from "../../src/read/attach.ts";
@@ -48,41 +48,78 @@ function quantiles(values: number[], digits: number): string {
   return `p50 ${at(0.5)}, p99 ${at(0.99)}, max ${at(1)}`;
 }
 
-/** Layers visited for a page, and milliseconds of reads from the cache, over random pages. */
-async function measureReads(what: string, store: FilesStore, share: number): Promise<void> {
-  const attached = await attachReader({ store, clock: systemClock, cacheBytes: 512 * MIB });
-  const { reader, timeline, fetcher } = attached;
-  const newest = timeline.lastRecordLsn;
-  const lsn = Math.floor((timeline.consistentLsn + (newest - timeline.consistentLsn) * share) / 8) * 8 as Lsn;
-  const sizes = (await reader.listSizes(FAMILY_RELATION, lsn)).filter(({ space, blocks }) =>
+interface PageToRead {
+  space: KeySpace;
+  block: number;
+}
+
+/** Pages that exist at an LSN: half of them any page, half of any relation, so that small busy ones are among them. */
+async function pagesAt(store: FilesStore, lsn: Lsn): Promise<PageToRead[]> {
+  const attached = await attachReader({ store, clock: systemClock });
+  const sizes = (await attached.reader.listSizes(FAMILY_RELATION, lsn)).filter(({ space, blocks }) =>
     space.d === 0 && space.c >= 16384 && (blocks ?? 0) > 0
   );
+  await attached.close();
+  const all = sizes.flatMap(({ space, blocks }) =>
+    Array.from({ length: blocks! }, (_, block) => ({ space, block }))
+  );
   const random = new SeededRandom(1);
-  const layers: number[] = [];
-  const chains: number[] = [];
-  const times: number[] = [];
-  // Each page as often as the next: large relations are read more.
-  const total = sizes.reduce((sum, { blocks }) => sum + (blocks ?? 0), 0);
-  for (let read = 0; read < READS; read++) {
-    let block = random.int(0, total - 1);
-    const { space } = sizes.find(({ blocks = 0 }) => (block -= blocks) < 0 && ((block += blocks), true))!;
+  return Array.from({ length: READS }, (_, read) => {
+    if (read % 2 === 0) return random.pick(all);
+    const { space, blocks } = random.pick(sizes);
+    return { space, block: random.int(0, blocks! - 1) };
+  });
+}
+
+/** What reading a page takes: layers visited, values in its chain, milliseconds once all is in the cache. */
+interface PageCost {
+  layers: number;
+  chain: number;
+  ms: number;
+}
+
+async function readPages(store: FilesStore, pages: readonly PageToRead[], lsn: Lsn): Promise<PageCost[]> {
+  const attached = await attachReader({ store, clock: systemClock, cacheBytes: 512 * MIB });
+  const { reader, timeline, fetcher } = attached;
+  const costs: PageCost[] = [];
+  for (const { space, block } of pages) {
     const before = fetcher.counters.layersVisited;
     const chain = new ValueChain();
     await fetcher.collect(timeline.layers, space, block, lsn, chain);
-    layers.push(fetcher.counters.layersVisited - before);
-    chains.push(chain.length);
+    const layers = fetcher.counters.layersVisited - before;
     const relation = { spc: space.a, db: space.b, rel: space.c };
     await reader.getPage(relation, 0, block, lsn);
     const startedMs = performance.now();
     await reader.getPage(relation, 0, block, lsn);
-    times.push(performance.now() - startedMs);
+    costs.push({ layers, chain: chain.length, ms: performance.now() - startedMs });
   }
-  console.log(
-    `${what}: layers per read ${quantiles(layers, 0)}; chain ${quantiles(chains, 0)}; getPage warm, ms ${
-      quantiles(times, 3)
-    }`,
-  );
   await attached.close();
+  return costs;
+}
+
+/** Chain lengths before compaction, as they are grouped. */
+const CHAINS = [[1, 1], [2, 10], [11, 50], [51, 100], [101, Infinity]] as const;
+
+/** The same pages out of both stores, side by side. */
+async function compareReads(what: string, without: FilesStore, steady: FilesStore, lsn: Lsn): Promise<void> {
+  const pages = await pagesAt(without, lsn);
+  const before = await readPages(without, pages, lsn);
+  const after = await readPages(steady, pages, lsn);
+  for (const [name, costs] of [["without", before], ["steady", after]] as const) {
+    const layers = quantiles(costs.map((cost) => cost.layers), 0);
+    const chains = quantiles(costs.map((cost) => cost.chain), 0);
+    console.log(`${what}, ${name}: layers per read ${layers}; chain ${chains}`);
+  }
+  for (const [from, to] of CHAINS) {
+    const chosen = before.flatMap(({ chain }, read) => chain >= from && chain <= to ? [read] : []);
+    if (chosen.length === 0) continue;
+    const times = (costs: PageCost[]) => quantiles(chosen.map((read) => costs[read].ms), 3);
+    console.log(
+      `${what}, getPage warm, chains of ${from} to ${to} (${chosen.length} pages), ms: without ${
+        times(before)
+      }; steady ${times(after)}`,
+    );
+  }
 }
 
 function printStore(what: string, following: Following, walBytes: number): void {
@@ -137,8 +174,13 @@ export async function compactionBench(): Promise<void> {
     await following.close();
   }
   const live = await followCluster(cluster, steady, { ...options, slot: "steady", upkeep: POLICY });
-  const walBytes = await runTpcb(cluster, DISTANCES * CHECKPOINT_DISTANCE, 3 * CHECKPOINT_DISTANCE);
+  const half = DISTANCES / 2 * CHECKPOINT_DISTANCE;
+  let walBytes = await runTpcb(cluster, half, 3 * CHECKPOINT_DISTANCE);
   await catchUp(cluster, live);
+  const halfway = live.timeline.lastRecordLsn;
+  walBytes += await runTpcb(cluster, half, 3 * CHECKPOINT_DISTANCE);
+  await catchUp(cluster, live);
+  const newest = live.timeline.lastRecordLsn;
   await live.flusher.flushAll();
   await settled(live);
   printStore("steady", live, walBytes);
@@ -161,11 +203,8 @@ export async function compactionBench(): Promise<void> {
   console.log(
     `ingest while compacting: ${(best.with / best.without).toFixed(2)}x of without, the best of two each`,
   );
-  for (const share of [1, 0.5]) {
-    const when = share === 1 ? "newest" : "half-way back";
-    await measureReads(`without, ${when}`, plain, share);
-    await measureReads(`steady, ${when}`, steady, share);
-  }
+  await compareReads("newest", plain, steady, newest);
+  await compareReads("half-way back", plain, steady, halfway);
   for (const store of [plain, fast, steady, again.plain, again.fast]) await store.close();
 }
 
