@@ -171,11 +171,12 @@ async function checkWindow(
   signal?: AbortSignal,
 ): Promise<void> {
   const { manifest, timeline } = attached;
-  const { floorLsn, heldLsns } = timeline.view();
+  const { floorLsn, heldLsns, lastRecordLsn } = timeline.view();
   const missing = store === undefined ? [] : await findMissingLayers(store, manifest, signal);
-  const window = recoverableWindow(manifest, missing);
   // A follower in this process may be ahead of what is durable.
-  const to = missing.length === 0 ? Math.max(window.to ?? 0, timeline.lastRecordLsn) as Lsn : window.to;
+  const diskConsistentLsn = Math.max(manifest.diskConsistentLsn, lastRecordLsn) as Lsn;
+  const window = recoverableWindow({ ...manifest, diskConsistentLsn }, missing);
+  const { to } = window;
   const hint = window.from === undefined
     ? `Nothing can be restored: ${window.reason}.`
     : `Recoverable: ${formatLsn(window.from)} to ${formatLsn(to ?? window.from)}; ${window.reason}.`;

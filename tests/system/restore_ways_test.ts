@@ -56,6 +56,7 @@ test.before(async () => {
   store = await testStore(`${path}/store`);
   await primary.exec("CREATE TABLE steps (id int PRIMARY KEY, filler text)");
   await primary.exec("INSERT INTO steps SELECT i, repeat('x', 100) FROM generate_series(1, 3000) i");
+  await primary.exec("VACUUM (FREEZE) steps"); // so that reading does not change it
   await primary.exec("CREATE DATABASE other");
   await primary.exec("CREATE TABLE elsewhere AS SELECT 1 AS one", "other");
   const following = await followCluster(primary, store);
@@ -76,6 +77,14 @@ test.before(async () => {
   await waitFor(() => formatLsn(following.timeline.lastRecordLsn) >= String(end), {
     what: "all WAL is taken in",
   });
+  // What is only in memory yet belongs to it.
+  assert.ok(following.timeline.lastRecordLsn > following.timeline.remoteConsistentLsn);
+  const { uid, gid } = (await postgresBinaries(MAJOR)).user;
+  const target = await restoreDirectory(`${path}/live`, {
+    fsync: false,
+    owner: uid === undefined ? undefined : { uid, gid: gid ?? 0 },
+  });
+  await restore(following, following.timeline.lastRecordLsn, target, { clock: systemClock });
   await following.follower.stop();
   await following.close();
 });
@@ -120,6 +129,30 @@ for (
   });
 }
 
+test("restore() from a timeline that is being followed has what is not in layers yet", async () => {
+  await using cluster = await restored.startRestored(MAJOR, `${path}/live`);
+  assert.is((await idsOf(cluster)).at(-1), 10004);
+  assert.equal(await restored.checkCluster(cluster), []);
+});
+
+test("varve diff names the relation that changed, and its block", async () => {
+  const [{ file }] = await primary.exec("SELECT pg_relation_filepath('steps') AS file");
+  const { code, stdout, stderr } = await varve([
+    ...["diff", "--store", `file://${path}/store`, "--json", "--rel", String(file)],
+    ...["--from", formatLsn(seen.lsn.lsn), "--to", formatLsn(seen.name.lsn)],
+  ]);
+  assert.is(code, 0, stderr);
+  const { changes } = JSON.parse(stdout);
+  const main = changes.filter((change: { fork: string }) => change.fork === "main");
+  assert.is(main.length, 1);
+  assert.equal([main[0].change, main[0].changedBlocks, main[0].database], ["changed", 1, "postgres"]);
+  assert.equal(
+    main[0].blocks,
+    [[main[0].blocksAfter - 1, main[0].blocksAfter - 1]],
+    "rows went to the last block",
+  );
+});
+
 test("varve restore --verify --boot leaves a receipt of what it found", async () => {
   const binaries = await postgresBinaries(MAJOR);
   const folder = binaries.program("postgres").replace(/\/postgres$/, "");
@@ -144,6 +177,7 @@ test("varve restore --verify --boot leaves a receipt of what it found", async ()
   assert.is(receipt.verify.checksums, receipt.verify.pages);
   assert.ok(receipt.boot.amcheck && receipt.boot.heaps > 100 && receipt.boot.indexes > 100);
   assert.equal([receipt.boot.problemCount, receipt.boot.complaints], [0, []]);
+  assert.ok(Math.abs(Date.parse(receipt.time) - Date.now()) < 3_600_000, receipt.time);
   assert.ok(receipt.requests > 0 && receipt.bytesRead > 0 && receipt.restored.pages > 0);
 });
 
