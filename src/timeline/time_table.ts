@@ -26,15 +26,27 @@ import {
   SLOT_BYTES,
   SLOT_HEADER_BYTES,
   SLOTS_PER_STRETCH,
+  STRETCH_BYTES,
   STRETCH_VALUE_BYTES,
   TIME_RESTORE_POINT,
   TIME_SLOT,
   TIME_STRETCH,
+  type TimeBefore,
   timeSpace,
 } from "./time_values.ts";
 
 /** Most bytes of an entry. */
 const ENTRY_BYTES_MAX = 4 * VARINT_LENGTH_MAX;
+
+/** The greatest time so far; time and LSN of the last end. */
+const MAX_MICROS = 0;
+const LAST_MICROS = 1;
+const LAST_LSN = 2;
+/** What the next entry's numbers count from. */
+const ENTRY_LSN = 3;
+const ENTRY_MICROS = 4;
+const ENTRY_XID = 5;
+const NUMBER_COUNT = 6;
 
 /** What a timeline holds of the index at its last record. */
 export interface StoredTimes {
@@ -53,21 +65,20 @@ export class TimeTable {
   slotEnd = 0;
   #slot = -1;
   #stretch = -1;
-  #maxMicros = NO_TIME;
-  #lastMicros = NO_TIME;
-  #lastLsn = INVALID_LSN;
+  /** Numbers that change with every end, in place: fields would be boxed anew each time. See {@linkcode MAX_MICROS} and on. */
+  readonly #numbers = new Float64Array(NUMBER_COUNT);
   #restorePointLsn = INVALID_LSN;
   #firstLsn: Lsn | undefined;
   readonly #stretchValue = new Uint8Array(STRETCH_VALUE_BYTES);
   /** The open slot's value so far. */
   #slotValue = new Uint8Array(1024);
   #slotLength = SLOT_HEADER_BYTES;
-  /** What the next entry's numbers count from. */
-  #entryLsn = 0;
-  #entryMicros = 0;
-  #entryXid = 0;
   #isSlotChanged = false;
   #isStretchChanged = false;
+
+  constructor() {
+    this.#setBefore({ maxMicros: NO_TIME, lastMicros: NO_TIME, lastLsn: INVALID_LSN });
+  }
 
   /** Whether there is something that {@linkcode write} would write. */
   get isChanged(): boolean {
@@ -84,8 +95,11 @@ export class TimeTable {
     this.#restorePointLsn = stored.restorePointLsn;
     if (stretchBytes === undefined) {
       // The index begins here. What ended before had done so when the last checkpoint was made, or a little later.
-      this.#maxMicros = this.#lastMicros = stored.checkPointMicros;
-      this.#lastLsn = lastRecordLsn;
+      this.#setBefore({
+        maxMicros: stored.checkPointMicros,
+        lastMicros: stored.checkPointMicros,
+        lastLsn: lastRecordLsn,
+      });
       return;
     }
     const stretch = decodeStretch(stretchBytes);
@@ -95,7 +109,7 @@ export class TimeTable {
     this.#stretch = Math.floor(this.#slot / SLOTS_PER_STRETCH);
     this.slotEnd = (this.#slot + 1) * SLOT_BYTES;
     const slot = stored.slot && decodeSlot(stored.slot.bytes, stored.slot.number);
-    ({ maxMicros: this.#maxMicros, lastMicros: this.#lastMicros, lastLsn: this.#lastLsn } = slot ?? stretch);
+    this.#setBefore(slot ?? stretch);
     this.#countFrom(this.#slot);
     for (const end of slot?.ends ?? []) this.#note(end.lsn, end.micros, end.xid);
     if (stored.slot?.number !== this.#slot) return this.#beginSlot();
@@ -127,11 +141,12 @@ export class TimeTable {
     const time = Math.max(-MICROS_LIMIT, Math.min(micros, MICROS_LIMIT));
     this.#reserve(this.#slotLength + ENTRY_BYTES_MAX);
     const bytes = this.#slotValue;
-    const microsChange = time - this.#entryMicros;
-    const xidChange = xid - this.#entryXid;
+    const numbers = this.#numbers;
+    const microsChange = time - numbers[ENTRY_MICROS];
+    const xidChange = xid - numbers[ENTRY_XID];
     const flags = (committed ? 0 : ENTRY_ABORTED) | (microsChange < 0 ? ENTRY_TIME_BACK : 0) |
       (xidChange < 0 ? ENTRY_XID_BACK : 0);
-    let at = setVarint(bytes, this.#slotLength, (lsn - this.#entryLsn) / 8);
+    let at = setVarint(bytes, this.#slotLength, (lsn - numbers[ENTRY_LSN]) / 8);
     at = setVarint(bytes, at, lsn - previousLsn + flags);
     at = setVarint(bytes, at, Math.abs(microsChange));
     this.#slotLength = setVarint(bytes, at, Math.abs(xidChange));
@@ -142,16 +157,21 @@ export class TimeTable {
     }
   }
 
-  /** Adds what has changed to a modification, at the last record's end. */
-  write(builder: ModificationBuilder, spaces: SpaceTable, lsn: Lsn): void {
-    if (this.#isStretchChanged) {
+  /**
+   * Adds what has changed to a modification, at the last record's end.
+   *
+   * @param next Where the record behind it ends: the stretch's value can wait as long as that lies in it. Default: not.
+   */
+  write(builder: ModificationBuilder, spaces: SpaceTable, lsn: Lsn, next = Infinity): void {
+    if (this.#isStretchChanged && next >= (this.#stretch + 1) * STRETCH_BYTES) {
       put(builder, spaces, timeSpace(TIME_STRETCH, this.#stretch), lsn, this.#stretchValue);
+      this.#isStretchChanged = false;
     }
     if (this.#isSlotChanged) {
       const bytes = this.#slotValue.subarray(0, this.#slotLength);
       put(builder, spaces, timeSpace(TIME_SLOT, this.#slot), lsn, bytes);
     }
-    this.#isSlotChanged = this.#isStretchChanged = false;
+    this.#isSlotChanged = false;
   }
 
   /** Adds a restore point, at its record's end. */
@@ -172,8 +192,19 @@ export class TimeTable {
     this.#restorePointLsn = lsn;
   }
 
-  #before() {
-    return { maxMicros: this.#maxMicros, lastMicros: this.#lastMicros, lastLsn: this.#lastLsn };
+  #before(): TimeBefore {
+    const numbers = this.#numbers;
+    return {
+      maxMicros: numbers[MAX_MICROS],
+      lastMicros: numbers[LAST_MICROS],
+      lastLsn: numbers[LAST_LSN] as Lsn,
+    };
+  }
+
+  #setBefore({ maxMicros, lastMicros, lastLsn }: TimeBefore): void {
+    this.#numbers[MAX_MICROS] = maxMicros;
+    this.#numbers[LAST_MICROS] = lastMicros;
+    this.#numbers[LAST_LSN] = lastLsn;
   }
 
   #beginSlot(): void {
@@ -183,24 +214,25 @@ export class TimeTable {
   }
 
   #countFrom(slot: number): void {
-    this.#entryLsn = slot * SLOT_BYTES;
-    this.#entryMicros = this.#lastMicros === NO_TIME ? 0 : this.#lastMicros;
-    this.#entryXid = 0;
+    const numbers = this.#numbers;
+    numbers[ENTRY_LSN] = slot * SLOT_BYTES;
+    numbers[ENTRY_MICROS] = numbers[LAST_MICROS] === NO_TIME ? 0 : numbers[LAST_MICROS];
+    numbers[ENTRY_XID] = 0;
   }
 
   #note(lsn: Lsn, micros: number, xid: number): void {
-    this.#entryLsn = this.#lastLsn = lsn;
-    this.#entryMicros = this.#lastMicros = micros;
-    this.#entryXid = xid;
-    if (micros > this.#maxMicros) this.#maxMicros = micros;
+    const numbers = this.#numbers;
+    numbers[ENTRY_LSN] = numbers[LAST_LSN] = lsn;
+    numbers[ENTRY_MICROS] = numbers[LAST_MICROS] = micros;
+    numbers[ENTRY_XID] = xid;
+    if (micros > numbers[MAX_MICROS]) numbers[MAX_MICROS] = micros;
   }
 
   #markSlot(index: number): void {
-    const at = 40 + (index >>> 5) * 4;
-    const before = getU32(this.#stretchValue, at);
-    const after = (before | (1 << (index & 31))) >>> 0;
+    const before = getU32(this.#stretchValue, 40);
+    const after = (before | (1 << index)) >>> 0;
     if (after === before) return;
-    setU32(this.#stretchValue, at, after);
+    setU32(this.#stretchValue, 40, after);
     this.#isStretchChanged = true;
   }
 

@@ -1,8 +1,8 @@
 /**
  * The index of times: when which transaction ended, by LSN. Its values and their keys.
  *
- * Where the paths meet: time_table.ts writes them, read/time.ts searches them. The WAL is cut into slots of 16 KiB and
- * stretches of 1 MiB, 64 slots each. A slot's value lists the ends of transactions whose record ends in it; a stretch's
+ * Where the paths meet: time_table.ts writes them, read/time.ts searches them. The WAL is cut into slots of 32 KiB and
+ * stretches of 1 MiB, 32 slots each. A slot's value lists the ends of transactions whose record ends in it; a stretch's
  * says which of its slots have a list. Both begin with what was so before them, above all the greatest time of any
  * transaction so far: that never falls, so that it can be searched by halving, while times themselves may go back.
  *
@@ -18,7 +18,7 @@
  *       16     8 lastLsn       where that one's record ends                               u64
  *       24     8 nextXid       the next transaction id before it, with its epoch          u64
  *       32     8 firstLsn      where the index begins: earlier ends are unknown           u64
- *       40     8 slots         bit n: slot n has a list                                   u64
+ *       40     4 slots         bit n: slot n has a list                                   u32
  * slot     family TIME, a = 0
  *        0    24 maxMicros, lastMicros, lastLsn as above, before the slot
  *       24       entries, varints:
@@ -41,8 +41,8 @@ import type { Lsn } from "../lsn.ts";
 import { FAMILY_TIME, type KeySpace } from "../layer/key.ts";
 import { VarintReader } from "../layer/varint.ts";
 
-export const SLOT_BYTES = 16 * 1024;
-export const SLOTS_PER_STRETCH = 64;
+export const SLOT_BYTES = 32 * 1024;
+export const SLOTS_PER_STRETCH = 32;
 export const STRETCH_BYTES = SLOT_BYTES * SLOTS_PER_STRETCH;
 
 /** Kinds of keys: their `a`. */
@@ -52,7 +52,7 @@ export const TIME_RESTORE_POINT = 2;
 
 /** Bytes before a slot's entries. */
 export const SLOT_HEADER_BYTES = 24;
-export const STRETCH_VALUE_BYTES = 48;
+export const STRETCH_VALUE_BYTES = 44;
 export const RESTORE_POINT_HEADER_BYTES = 24;
 
 /** Flags in an entry's second varint: its LSNs are multiples of 8. */
@@ -94,9 +94,8 @@ export interface TimeBefore {
 export interface TimeStretch extends TimeBefore {
   readonly nextXid: number;
   readonly firstLsn: Lsn;
-  /** Slots 0..31 and 32..63. */
-  readonly slotsLow: number;
-  readonly slotsHigh: number;
+  /** Bit n: slot n has a list. */
+  readonly slots: number;
 }
 
 /** A slot's value. */
@@ -122,13 +121,12 @@ export function timeSpace(kind: number, number: number): { space: KeySpace; bloc
 
 /** Whether a stretch has a list for its slot `index`. */
 export function stretchHasSlot(stretch: TimeStretch, index: number): boolean {
-  return (((index < 32 ? stretch.slotsLow : stretch.slotsHigh) >>> (index & 31)) & 1) !== 0;
+  return ((stretch.slots >>> index) & 1) !== 0;
 }
 
 /** The last slot of a stretch that has a list, or -1. */
 export function lastSlotOf(stretch: TimeStretch): number {
-  const { slotsLow, slotsHigh } = stretch;
-  return slotsHigh !== 0 ? 63 - Math.clz32(slotsHigh) : 31 - Math.clz32(slotsLow);
+  return 31 - Math.clz32(stretch.slots);
 }
 
 export function setMicros(bytes: Uint8Array, at: number, micros: number): void {
@@ -169,8 +167,7 @@ export function decodeStretch(bytes: Uint8Array): TimeStretch {
     ...getBefore(bytes),
     nextXid: getU64(bytes, 24),
     firstLsn: getU64(bytes, 32) as Lsn,
-    slotsLow: getU32(bytes, 40),
-    slotsHigh: getU32(bytes, 44),
+    slots: getU32(bytes, 40),
   };
 }
 

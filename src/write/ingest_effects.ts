@@ -121,8 +121,9 @@ export class IngestEffects implements EffectSink {
   }
 
   #openTimeSlot(lsn: Lsn): void {
-    this.endBatch();
-    this.#timeline.times.open(lsn, this.#nextXid);
+    const { times, spaces } = this.#timeline;
+    if (times.isChanged) times.write(this.#builder, spaces, this.#lsn, lsn);
+    times.open(lsn, this.#nextXid);
   }
 
   /** Writes what is known only at a batch's end: when transactions ended. */
