@@ -26,7 +26,7 @@ import type { Lsn } from "../lsn.ts";
 import { BLCKSZ } from "../postgres/page/page.ts";
 
 export interface ImagePolicy {
-  /** An image is due when deltas above the last one have so many times its bytes. Default 0.75. */
+  /** An image is due when deltas above the last one have so many times its bytes. Default 1. */
   imageRatio?: number;
   /** ... and at least so many bytes. Default 1 MiB. */
   imageDeltaBytesMin?: number;
@@ -34,7 +34,7 @@ export interface ImagePolicy {
   layerBytes?: number;
 }
 
-export const DEFAULT_IMAGE_RATIO = 0.75;
+export const DEFAULT_IMAGE_RATIO = 1;
 const DEFAULT_DELTA_BYTES_MIN = 1024 * 1024;
 
 /** A space of pages that exists, and its length. */

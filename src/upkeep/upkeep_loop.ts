@@ -130,6 +130,7 @@ export class UpkeepLoop {
   async stop(): Promise<void> {
     this.#stopped.abort(new DOMException("Upkeep was stopped", "AbortError"));
     await this.#loop;
+    this.#countFlushed();
   }
 
   async #run(): Promise<void> {
