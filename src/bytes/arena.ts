@@ -33,6 +33,10 @@ const SLAB_BYTES = 33 * 1024 * 1024;
 /** Longer pieces than this get memory of their own. */
 const PIECE_BYTES_MAX = 4 * 1024 * 1024;
 
+/** What comes back is kept for the next memory layer, which needs about as much as the last; more is let go. */
+const FREE_SLABS_MAX = 4;
+const FREE_LARGE_MAX = 1;
+
 /** So much plain memory has V8 begin a collection; being longer than 32 MiB, it is never touched. */
 const PRESSURE_BYTES = 160 * 1024 * 1024;
 
@@ -72,8 +76,10 @@ export class SharedArena implements ByteArena {
   #idle = 0;
   #returned = 0;
   readonly #registry = new FinalizationRegistry<SharedArrayBuffer>((memory) => {
-    this.#free.push(memory);
     this.#returned++;
+    const most = memory.byteLength === SLAB_BYTES ? FREE_SLABS_MAX : FREE_LARGE_MAX;
+    const kept = this.#free.filter(({ byteLength }) => byteLength === memory.byteLength).length;
+    if (kept < most) this.#free.push(memory);
   });
 
   allocate(length: number): Uint8Array {

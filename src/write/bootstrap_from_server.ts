@@ -20,7 +20,7 @@ import { ImageBuffer } from "./image_buffer.ts";
 import { type BackupEntry, type BackupProgress, openBaseBackup } from "./source/base_backup.ts";
 import { checkServerUsable, readServerFacts } from "./source/identify.ts";
 import { openSession, type SourceAccess } from "./source/session.ts";
-import { ensureSlot } from "./source/slot.ts";
+import { checkSlotIsFree, ensureSlot } from "./source/slot.ts";
 import type { UntarFunction } from "./source/tar.ts";
 
 export interface ServerBootstrapOptions extends SourceAccess {
@@ -109,7 +109,9 @@ async function reserveWal(options: ServerBootstrapOptions, slot: string): Promis
   try {
     const facts = await readServerFacts(session, signal);
     checkServerUsable(facts, session.description);
-    await ensureSlot(session, facts, slot, signal);
+    const { created } = await ensureSlot(session, facts, slot, signal);
+    // Before the base backup, which may take hours.
+    if (!created) await checkSlotIsFree(session, slot, signal);
   } finally {
     await session.close();
   }

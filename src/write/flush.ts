@@ -9,6 +9,7 @@
  */
 import { UnavailableError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
+import { raceAbort } from "../flow/abort.ts";
 import { Backoff } from "../flow/backoff.ts";
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
@@ -61,7 +62,7 @@ const ENCODER_BYTES_MIN = 1024 * 1024;
 const ENCODER_COPY_MAX = 32 * 1024 * 1024;
 
 /** Garbage is collected in the background; this often is looked whether it is done. */
-const COLLECT_TRIES = 16;
+const COLLECT_TRIES = 64;
 const COLLECT_MS = 4;
 
 /** See the module's description. */
@@ -101,10 +102,10 @@ export class Flusher {
     if (this.#failure !== undefined) throw this.#failure.error;
   }
 
-  /** Resolves after the next flush; rejects if there will be none. */
-  async waitForRoom(): Promise<void> {
+  /** Resolves after the next flush; rejects if there will be none, and with the signal's reason when that fires. */
+  async waitForRoom(signal?: AbortSignal): Promise<void> {
     this.throwIfFailed();
-    await this.#flushed;
+    await raceAbort(this.#flushed, signal);
     this.throwIfFailed();
   }
 

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { FencedError } from "../errors.ts";
+import { FencedError, NotFoundError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
@@ -54,6 +54,8 @@ export class Follower {
   readonly #end = new AbortController();
   /** Breaks everything off. */
   readonly #abort = new AbortController();
+  /** Aborted by what has failed before the sink. */
+  readonly #failing = new AbortController();
 
   constructor(options: FollowerOptions) {
     this.#options = options;
@@ -92,8 +94,9 @@ export class Follower {
     let source: EndableSource | undefined;
     try {
       const { stream, startLsn } = this.#options.openSource(this.#abort.signal);
-      source = new EndableSource(stream, end);
-      this.#endWhenReached();
+      source = new EndableSource(stream, end, (error) => this.#failing.abort(error));
+      const target = this.#target();
+      this.#endWhenReached(target);
       await runPipeline({
         source: source.stream,
         startLsn,
@@ -103,6 +106,8 @@ export class Follower {
         readDatabase: this.#options.readDatabase,
         checkpointDistance: this.#options.checkpointDistance ?? DEFAULT_CHECKPOINT_DISTANCE,
         endOfWal: this.#options.endOfWal,
+        until: target,
+        failing: this.#failing,
         inspect: this.#options.inspect?.(this.#abort.signal),
         onIngest: (counters) => this.#counters = counters,
         clock: this.#options.clock,
@@ -110,6 +115,7 @@ export class Follower {
         faults: this.#options.faults,
         signal: this.#abort.signal,
       });
+      this.#checkIsReadable();
       events?.({
         level: "info",
         topic: "follow.ended",
@@ -129,11 +135,29 @@ export class Follower {
     }
   }
 
-  #endWhenReached(): void {
+  /** Before the base backup's end nothing could be read: a timeline that stops there would be of no use. */
+  #target(): Lsn | undefined {
     const { until } = this.#options;
-    if (until === undefined) return;
-    // Before the base backup's end nothing could be read: a timeline that stops there would be of no use.
-    const target = Math.max(until, this.timeline.consistentLsn) as Lsn;
+    return until === undefined ? undefined : Math.max(until, this.timeline.consistentLsn) as Lsn;
+  }
+
+  /** WAL that ends by itself must reach the base backup's end. */
+  #checkIsReadable(): void {
+    const { lastRecordLsn, consistentLsn, name } = this.timeline;
+    if (this.#options.endOfWal === undefined || this.#end.signal.aborted || lastRecordLsn >= consistentLsn) {
+      return;
+    }
+    throw new NotFoundError(
+      `Cannot read from timeline "${name}" yet: its WAL ends at LSN ${
+        formatLsn(lastRecordLsn)
+      }, before its base ` +
+        `backup does at ${formatLsn(consistentLsn)}`,
+      { hint: "Import the WAL that follows, up to there at least: what is there already is kept." },
+    );
+  }
+
+  #endWhenReached(target: Lsn | undefined): void {
+    if (target === undefined) return;
     this.timeline.waitForRecord(target).then(
       () => this.#end.abort(new DOMException("The target was reached", "AbortError")),
       () => {},
@@ -148,8 +172,10 @@ class EndableSource {
   readonly #reader: ReadableStreamDefaultReader<WalChunk>;
   #cancelling: Promise<void> | undefined;
 
-  constructor(source: ReadableStream<WalChunk>, signal: AbortSignal) {
+  /** @param onFailure Told at once when the source fails; its reader is told when it comes to read. */
+  constructor(source: ReadableStream<WalChunk>, signal: AbortSignal, onFailure: (error: unknown) => void) {
     this.#reader = source.getReader();
+    this.#reader.closed.catch((error) => this.#cancelling === undefined && onFailure(error));
     this.stream = new ReadableStream<WalChunk>({
       start: (controller) => {
         const end = () => {
@@ -163,7 +189,10 @@ class EndableSource {
       pull: async (controller) => {
         const next = this.#reader.read();
         // What has failed is closed, and cannot be ended in order any more.
-        next.catch(() => this.#cancelling ??= Promise.resolve());
+        next.catch((error) => {
+          onFailure(error);
+          this.#cancelling ??= Promise.resolve();
+        });
         const { done, value } = await next;
         if (this.#cancelling !== undefined) return;
         if (!done) return controller.enqueue(value);

@@ -39,6 +39,10 @@ export interface PipelineOptions {
   checkpointDistance: number;
   /** How decoding may find the end of WAL: a stream never does, an archive does. */
   endOfWal?: EndOfWal;
+  /** Ends with the first record that ends there or later. */
+  until?: Lsn;
+  /** Aborted by what fails upstream: a write that waits for the store then tells it at once. */
+  failing?: AbortController;
   /** A stage between decode and ingest that looks at every batch and hands it on: verification. */
   inspect?: TransformStream<RecordBatch, RecordBatch>;
   /** Counts records that are not understood. */
@@ -63,6 +67,8 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     systemId: BigInt(timeline.facts.systemId),
     endOfWal: options.endOfWal,
     arena: timeline.arena,
+    until: options.until,
+    onFailure: (error) => options.failing?.abort(error),
     exclusive: true,
   });
   const ingest = ingestWal({
@@ -80,6 +86,7 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
     timeline,
     flusher,
     checkpointDistance,
+    failing: options.failing?.signal,
     exclusive: true,
     onProgress: options.onProgress,
     faults: options.faults,

@@ -19,6 +19,8 @@ export interface SinkOptions {
   checkpointDistance: number;
   /** Frozen layers that may wait while the next one fills. Default 1, so that memory is bounded by two layers. */
   frozenLayersMax?: number;
+  /** Fires when what comes before the sink has failed: waiting for room is of no more use. */
+  failing?: AbortSignal;
   /** Nobody else reads the modifications: their columns are used again. Default: false. */
   exclusive?: boolean;
   /** Told of the last record LSN after every modification. */
@@ -28,18 +30,18 @@ export interface SinkOptions {
 
 /**
  * Memory that the open layer may take, and that all may while one is being flushed, relative to the checkpoint distance.
- * The open layer reaches its bound where many bytes come of little WAL, as when a database is copied by file.
+ * The open layer reaches its bound where many bytes come of little WAL: many small records, or a database copied by file.
  */
-const MEMORY_FACTORS = { open: 2, all: 1.4 };
+const MEMORY_FACTORS = { open: 1.15, all: 1.25 };
 /**
  * The same where another thread encodes layers. The next layer fills meanwhile and should not have to wait, so that memory
  * holds two whole ones: they are smaller.
  */
-const SHARED_MEMORY_FACTORS = { open: 0.6, all: 1.3 };
+const SHARED_MEMORY_FACTORS = { open: 0.45, all: 0.95 };
 
 /** See the module's description. */
 export function timelineSink(options: SinkOptions): WritableStream<Modification> {
-  const { timeline, flusher, checkpointDistance, frozenLayersMax = 1, faults } = options;
+  const { timeline, flusher, checkpointDistance, frozenLayersMax = 1, faults, failing } = options;
   const factors = timeline.arena === undefined ? MEMORY_FACTORS : SHARED_MEMORY_FACTORS;
   const memoryMax = checkpointDistance * factors.open;
   const totalMax = checkpointDistance * factors.all;
@@ -52,11 +54,13 @@ export function timelineSink(options: SinkOptions): WritableStream<Modification>
       if (faults !== undefined) await faults("walreceiver-after-ingest");
       const { walBytes, memoryBytes } = timeline.openLayer;
       if (walBytes >= checkpointDistance || memoryBytes >= memoryMax) {
-        while (timeline.frozen.length >= frozenLayersMax) await flusher.waitForRoom();
+        while (timeline.frozen.length >= frozenLayersMax) await flusher.waitForRoom(failing);
         timeline.freeze();
         flusher.kick();
       }
-      while (timeline.frozen.length > 0 && timeline.memoryBytes >= totalMax) await flusher.waitForRoom();
+      while (timeline.frozen.length > 0 && timeline.memoryBytes >= totalMax) {
+        await flusher.waitForRoom(failing);
+      }
     },
     close: () => flusher.flushAll(),
   });

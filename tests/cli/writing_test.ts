@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { parseLsn } from "../../src/lsn.ts";
+import { formatLsn, type Lsn, parseLsn } from "../../src/lsn.ts";
 import { managerOfPage, maskPage } from "../../src/postgres/page/masks.ts";
 import { Page } from "../../src/postgres/page/page.ts";
 import { assert, suite } from "../support/harness.ts";
@@ -171,6 +171,39 @@ test("varve import --compress and --encoder: smaller layers of the same pages", 
   assert.is(bytes["none on"], bytes["none off"]);
   assert.ok(bytes["lz4 on"] < bytes["none on"] * 0.7, JSON.stringify(bytes));
   assert.ok(bytes["zstd on"] < bytes["lz4 on"], JSON.stringify(bytes));
+});
+
+test("varve import --until ends with the first record there, and goes on from it", async () => {
+  const store = `file://${directory.path}/until?fsync=off`;
+  const base = ["--base", directory.join("base"), "--store", store, "--json"];
+  const wal = `${cluster.dataDir}/pg_wal`;
+  const { stdout } = ok(await varve(["waldump", "--json", wal]));
+  const ends: string[] = stdout.trimEnd().split("\n").map((line) => JSON.parse(line).endLsn);
+  const [{ window: { to } }] =
+    JSON.parse(ok(await varve(["info", "--store", store.replace("until", "none-on"), "--json"])).stdout)
+      .timelines;
+  const last = ends.indexOf(to);
+  for (const index of [last - 9000, last - 8999, last - 17]) {
+    const beyond = formatLsn(parseLsn(ends[index - 1]) + 1 as Lsn);
+    const result = ok(await varve(["import", ...base, "--wal", wal, "--until", beyond]));
+    assert.is(JSON.parse(result.stdout).durableLsn, ends[index]);
+  }
+});
+
+test("varve follow tells that the slot is in use before it takes a base backup", async () => {
+  await cluster.start();
+  const args = ["follow", "--source", cluster.replicationUrl, "--slot", "taken"];
+  const held = new VarveProcess([...args, "--store", `file://${directory.path}/holder?fsync=off`]);
+  await using _holder = held;
+  await held.said(/source\.streaming/);
+  const second = `file://${directory.path}/second?fsync=off`;
+  const { code, stderr } = await varve([...args, "--store", second]);
+  assert.is(code, 3, stderr);
+  assert.match(stderr, /taken[^]*hint: .*Another follower/);
+  assert.not.match(stderr, /bootstrap/);
+  held.signal("SIGTERM");
+  ok(await held.end());
+  ok(await varve([...args, "--store", second, "--until", "caught-up"]));
 });
 
 test("varve follow and import say what they cannot do", async () => {

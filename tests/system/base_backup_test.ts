@@ -4,11 +4,13 @@
  * @module
  */
 import { systemClock } from "../../src/deps/system_clock.ts";
-import { CorruptionError, FencedError } from "../../src/errors.ts";
+import { CorruptionError, FencedError, NotFoundError } from "../../src/errors.ts";
+import { type Lsn, parseLsn, XLOG_BLCKSZ } from "../../src/lsn.ts";
 import { backupDirectory, segmentDirectory } from "../../src/store/directory_files.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { readManifest } from "../../src/timeline/manifest_store.ts";
 import { importTimeline } from "../../src/varve.ts";
+import { type SegmentDirectory, segmentFileName } from "../../src/write/source/archive.ts";
 import { followCluster, judgeStoppedCluster, TEST_CHECKPOINT_DISTANCE } from "../support/follow.ts";
 import { assert, suite } from "../support/harness.ts";
 import { type Cluster, startCluster } from "../support/postgres.ts";
@@ -16,6 +18,7 @@ import { debianPostgresOrSkip } from "../support/postgres_debian.ts";
 
 const test = suite("system/base_backup", { timeoutMs: 120_000, sanitize: false });
 const clock = systemClock;
+const WAL_SEGMENT_SIZE = 16 * 1024 * 1024;
 const SETTINGS = { wal_keep_size: "1GB", autovacuum: "off" };
 
 async function someTables(cluster: Cluster): Promise<void> {
@@ -84,6 +87,21 @@ async function copyTree(from: string, to: string): Promise<void> {
   }
 }
 
+/** The same folder as long as WAL had not come to the page with `end` yet. */
+function cutBefore(wal: SegmentDirectory, end: Lsn): SegmentDirectory {
+  const last = segmentFileName(1, Math.floor((end - 1) / WAL_SEGMENT_SIZE), WAL_SEGMENT_SIZE);
+  const length = (end - 1) % WAL_SEGMENT_SIZE - (end - 1) % XLOG_BLCKSZ;
+  return {
+    description: wal.description,
+    async list() {
+      const files = [...await wal.list()].filter(({ name }) => name <= last && /^[0-9A-F]{24}$/.test(name));
+      return files.map(({ name, size }) => ({ name, size: name === last ? length : size }));
+    },
+    read: (name, offset, wanted) =>
+      wal.read(name, offset, name === last ? Math.max(0, Math.min(wanted, length - offset)) : wanted),
+  };
+}
+
 test("importTimeline() of a backup that pg_basebackup -R took under load, with a tablespace", async (context) => {
   let reason = "";
   const debian = await debianPostgresOrSkip((why) => reason = why);
@@ -117,6 +135,16 @@ test("importTimeline() of a backup that pg_basebackup -R took under load, with a
   const store = new MemoryStore();
   const wal = segmentDirectory(`${cluster.dataDir}/pg_wal`);
   const options = { store, clock, wal, checkpointDistance: TEST_CHECKPOINT_DISTANCE };
+
+  // WAL that ends too early is told; what it holds is kept, and the rest can be imported later.
+  const [range] = JSON.parse(await Deno.readTextFile(`${base}/backup_manifest`))["WAL-Ranges"];
+  const cut = { ...options, wal: cutBefore(wal, parseLsn(range["End-LSN"])), base: backupDirectory(base) };
+  const short = await importTimeline(cut);
+  const tooShort = await assert.rejects(short.follower.done, NotFoundError);
+  assert.match(tooShort.message, `before its base backup does at ${range["End-LSN"]}`);
+  assert.match(tooShort.hint!, "Import the WAL that follows");
+  assert.is(short.timeline.remoteConsistentLsn, short.timeline.lastRecordLsn);
+  await short.close();
   const imported = await importTimeline({ ...options, base: backupDirectory(base) });
   await imported.follower.done;
   await imported.close();

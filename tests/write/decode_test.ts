@@ -4,7 +4,7 @@ import { lsn } from "../../src/lsn.ts";
 import { pg17 } from "../../src/postgres/versions/pg17.ts";
 import type { RecordBatch } from "../../src/postgres/wal/record_batch.ts";
 import type { WalAssemblerOptions } from "../../src/postgres/wal/assembler.ts";
-import { decodeWal } from "../../src/write/decode.ts";
+import { type DecodeOptions, decodeWal } from "../../src/write/decode.ts";
 import type { WalChunk } from "../../src/write/source/wal_source.ts";
 import { assert, suite } from "../support/harness.ts";
 import { WalBuilder } from "../support/wal_builder.ts";
@@ -38,7 +38,10 @@ function chunksOf(bytes: Uint8Array, length: number, ahead = 0): WalChunk[] {
 }
 
 /** Reads to the end; what came before an error is in `batches`. */
-async function run(chunks: WalChunk[], options = BASE): Promise<{ batches: RecordBatch[]; error: unknown }> {
+async function run(
+  chunks: WalChunk[],
+  options: DecodeOptions = BASE,
+): Promise<{ batches: RecordBatch[]; error: unknown }> {
   const batches: RecordBatch[] = [];
   try {
     for await (const batch of ReadableStream.from(chunks).pipeThrough(decodeWal(options))) {
@@ -57,6 +60,41 @@ test("decodeWal() gives the records of its chunks, one batch a chunk while the s
   assert.is(error, undefined);
   assert.is(firstDifference(batches.flatMap(recordsOf), wal.records), -1);
   assert.is(batches.length, chunks.length);
+});
+
+test("decodeWal() ends with the first record at or beyond a position, wherever in a batch it is", async () => {
+  const wal = sample(1000);
+  const ends = wal.records.map(({ endLsn }) => endLsn);
+  for (const index of [0, 1, 137, 500, 998, 999]) {
+    for (const until of [ends[index], ends[index] - 8]) {
+      if (index > 0 && until <= ends[index - 1]) continue;
+      for (const ahead of [0, 1e9]) {
+        const { batches, error } = await run(chunksOf(wal.bytes, 30_000, ahead), {
+          ...BASE,
+          until: lsn(until),
+        });
+        assert.is(error, undefined);
+        assert.is(firstDifference(batches.flatMap(recordsOf), wal.records.slice(0, index + 1)), -1);
+        assert.is(batches.at(-1)!.endLsn, ends[index]);
+      }
+    }
+  }
+});
+
+test("decodeWal() tells a failure at once, also when nobody reads", async () => {
+  const wal = sample(300);
+  wal.bytes[20_000] ^= 1;
+  let told: unknown;
+  const decode = decodeWal({ ...BASE, onFailure: (error) => told = error });
+  const writer = decode.writable.getWriter();
+  writer.closed.catch(() => {});
+  const reader = decode.readable.getReader();
+  const [first] = chunksOf(wal.bytes, 10_000_000);
+  const written = writer.write(first).catch((error) => error);
+  const read = reader.read().catch((error) => error);
+  assert.instance(await written, CorruptionError);
+  assert.is(told, await written);
+  await read;
 });
 
 test("decodeWal() gathers batches of 64 KiB while the server has more", async () => {

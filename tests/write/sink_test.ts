@@ -11,7 +11,7 @@ import { TEST_START, WrittenTimeline } from "../support/written_timeline.ts";
 const test = suite("write/sink", { timeoutMs: 10_000 });
 const DISTANCE = 10_000;
 
-async function sinkOver(store: BentStore, options: { frozenLayersMax?: number } = {}) {
+async function sinkOver(store: BentStore, options: { frozenLayersMax?: number; failing?: AbortSignal } = {}) {
   const written = await WrittenTimeline.open({ store, flusher: { flushIntervalMs: 1e12 } });
   const { timeline, flusher } = written;
   let progress = 0;
@@ -49,6 +49,24 @@ test("timelineSink() makes a modification readable when the write resolves, and 
   await write(16);
   await writer.close();
   assert.is(timeline.remoteConsistentLsn, TEST_START + DISTANCE + 16);
+  await written.close();
+});
+
+test("timelineSink() does not wait for an absent store when what comes before it has failed", async () => {
+  const store = new BentStore();
+  const failing = new AbortController();
+  const { written, flusher, writer, write } = await sinkOver(store, { failing: failing.signal });
+  const answer = deferred();
+  store.before = (method) => method === "put" ? answer.promise : undefined;
+  flusher.start();
+  await write(DISTANCE);
+  writer.closed.catch(() => {});
+  const waiting = write(DISTANCE).catch((error) => error);
+  await settle();
+  const reason = new VarveError("TEST", "the WAL is gone");
+  failing.abort(reason);
+  assert.is(await waiting, reason);
+  answer.resolve();
   await written.close();
 });
 

@@ -7,7 +7,8 @@
  * @module
  */
 import { PostgresError, ProtocolError } from "../../errors.ts";
-import type { Lsn } from "../../lsn.ts";
+import { formatLsn, type Lsn } from "../../lsn.ts";
+import { raceAbort } from "../../flow/abort.ts";
 import { parseLsnOrUndefined, type ServerFacts, textValue } from "./identify.ts";
 import { quoteIdentifier, type Session } from "./session.ts";
 
@@ -63,6 +64,29 @@ export async function ensureSlot(
     created: true,
     restartLsn: canTell ? (await readSlot(session, name, signal))?.restartLsn ?? null : null,
   };
+}
+
+/**
+ * Makes sure that nobody streams from the slot, by beginning to. The session is of no more use and to be closed.
+ *
+ * Rejects with UnavailableError (`SLOT_IN_USE`) when somebody does, PostgresError when it cannot be streamed from.
+ */
+export async function checkSlotIsFree(session: Session, name: string, signal?: AbortSignal): Promise<void> {
+  const start = formatLsn(session.identity.xlogPos);
+  const begun = new Promise<void>((resolve, reject) => {
+    session.copy(
+      `START_REPLICATION SLOT ${quoteIdentifier(name)} PHYSICAL ${start}`,
+      `stream WAL at ${start}`,
+      {
+        row() {},
+        begin: resolve,
+        data() {},
+        end() {},
+        done: (error) => error === null ? resolve() : reject(error),
+      },
+    );
+  });
+  await raceAbort(begun, signal);
 }
 
 /** What READ_REPLICATION_SLOT (15 and later) tells, or null when there is no such slot. */
