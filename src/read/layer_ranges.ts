@@ -20,7 +20,7 @@ export interface LayerRangesOptions {
   store: ObjectStore;
   /** Without it nothing has a time limit of ours. */
   clock?: Clock;
-  /** Limits requests to the store; share one to limit several timelines together. Default: 32, 8 in the background. */
+  /** Limits requests. Default: 32 of all timelines that share a store object, 8 of them in the background. */
   requests?: Semaphore;
   /** Milliseconds without an answer after which a request counts as stuck. Default 60 000. */
   requestMs?: number;
@@ -37,6 +37,18 @@ const DEFAULT_REQUESTS = 32;
 const DEFAULT_BACKGROUND_REQUESTS = 8;
 const DEFAULT_REQUEST_MS = 60_000;
 
+const limits = new WeakMap<ObjectStore, Semaphore>();
+
+/** The limit that all readers of a store share. */
+function limitOf(store: ObjectStore): Semaphore {
+  let limit = limits.get(store);
+  if (limit === undefined) {
+    limit = new Semaphore(DEFAULT_REQUESTS, { backgroundLimit: DEFAULT_BACKGROUND_REQUESTS });
+    limits.set(store, limit);
+  }
+  return limit;
+}
+
 /** See the module's description. */
 export class LayerRanges {
   readonly requests: Semaphore;
@@ -46,8 +58,7 @@ export class LayerRanges {
 
   /** @param closed Fires when nobody is to wait any more. */
   constructor(options: LayerRangesOptions, counters: LayerFilesCounters, closed: AbortSignal) {
-    this.requests = options.requests ??
-      new Semaphore(DEFAULT_REQUESTS, { backgroundLimit: DEFAULT_BACKGROUND_REQUESTS });
+    this.requests = options.requests ?? limitOf(options.store);
     this.#options = options;
     this.#counters = counters;
     this.#closed = closed;

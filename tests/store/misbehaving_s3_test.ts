@@ -112,7 +112,7 @@ function against(
     bucket: "bucket",
     accessKey: "access",
     secretKey: SECRET,
-    connectTimeoutMs: 200,
+    connectTimeoutMs: 5_000,
     firstByteTimeoutMs: 200,
     idleTimeoutMs: 200,
     ...more,

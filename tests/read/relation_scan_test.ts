@@ -1,0 +1,98 @@
+/** All pages of a relation in order, fetched ahead. */
+import { NotFoundError, UnavailableError } from "../../src/errors.ts";
+import type { Lsn } from "../../src/lsn.ts";
+import { attachReader } from "../../src/read/attach.ts";
+import { scanRelation } from "../../src/read/relation_scan.ts";
+import { BentStore } from "../support/bent_store.ts";
+import { assert, suite } from "../support/harness.ts";
+import { DB, filledPage, imageRecord, pageRecord, SPC } from "../support/made_wal.ts";
+import { WrittenTimeline } from "../support/written_timeline.ts";
+
+const test = suite("read/relation_scan", { timeoutMs: 20_000 });
+const RELATION = { spc: SPC, db: DB, rel: 16384 };
+const PAGES = 300;
+
+/** A relation with its images in one layer and changes in others, and a moment before the last of them. */
+async function someRelation(): Promise<{ store: BentStore; end: Lsn; before: Lsn }> {
+  const store = new BentStore();
+  const written = await WrittenTimeline.open({ store });
+  for (let block = 0; block < PAGES; block++) {
+    await written.writeOne(imageRecord({ block, image: filledPage(1) }));
+  }
+  let before = 0 as Lsn;
+  for (let round = 2; round < 5; round++) {
+    written.timeline.freeze();
+    before = written.timeline.lastRecordLsn;
+    for (let block = round; block < PAGES; block += 7) {
+      await written.writeOne(pageRecord({ block, put: [round] }));
+    }
+  }
+  await written.flush();
+  const end = written.timeline.lastRecordLsn;
+  await written.close();
+  store.calls.length = 0;
+  return { store, end, before };
+}
+
+const attach = (store: BentStore) => attachReader({ store, clock: undefined as never });
+
+test("scanRelation() gives every page as getPage() does, in few requests", async () => {
+  const { store, end, before } = await someRelation();
+  for (const lsn of [before, end]) {
+    const alone = await attach(store);
+    const attached = await attach(store);
+    store.calls.length = 0;
+    const pages: Uint8Array[] = [];
+    for await (const step of scanRelation(attached, RELATION, 0, lsn, { step: 64 })) {
+      assert.is(step.first, pages.length);
+      pages.push(...step.pages);
+    }
+    const requests = store.keysOf("getRange").length;
+    assert.ok(requests < 40, `${requests} requests`);
+    assert.is(pages.length, PAGES);
+    for (const [block, page] of pages.entries()) {
+      assert.equal(page, await alone.reader.getPage(RELATION, 0, block, lsn));
+    }
+    await attached.close();
+    await alone.close();
+  }
+});
+
+test("scanRelation() reads a part, and stops fetching when its reader does", async () => {
+  const { store, end } = await someRelation();
+  const attached = await attach(store);
+  const firsts: number[] = [];
+  for await (
+    const { first, pages } of scanRelation(attached, RELATION, 0, end, { first: 100, end: 150, step: 20 })
+  ) {
+    firsts.push(first, pages.length);
+  }
+  assert.equal(firsts, [100, 20, 120, 20, 140, 10]);
+  for await (const { pages } of scanRelation(attached, RELATION, 0, end, { step: 8 })) {
+    assert.is(pages.length, 8);
+    break;
+  }
+  const requests = store.calls.length;
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.is(store.calls.length, requests);
+  await attached.close();
+});
+
+test("scanRelation() says what is wrong: no such relation, a store that is away, a signal", async () => {
+  const { store, end } = await someRelation();
+  const attached = await attach(store);
+  const drain = async (relation = RELATION, signal?: AbortSignal) => {
+    for await (const { pages } of scanRelation(attached, relation, 0, end, { signal })) {
+      assert.ok(pages.length > 0);
+    }
+  };
+  await assert.rejects(drain({ ...RELATION, rel: 99 }), NotFoundError);
+  await assert.rejects(drain(RELATION, AbortSignal.abort(new Error("enough"))), /enough/);
+  store.goAway();
+  await assert.rejects(drain(), UnavailableError);
+  store.comeBack();
+  await drain();
+  await attached.close();
+});
+
+test.run();
