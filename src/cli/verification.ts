@@ -43,7 +43,8 @@ export const VERIFY_DIR = defaulted(
 export const VERIFYING = {
   verify: optional(
     "RATE",
-    "Judge redo by the page images in WAL: --verify alone all of them, --verify=0.01 one in a hundred",
+    "Judge redo by the page images in WAL: --verify all of them, at a third of the ingest speed or less; " +
+      "--verify=0.01 one in a hundred, for about a tenth of it",
     rateValue,
   ),
   verifyDir: VERIFY_DIR,

@@ -63,7 +63,7 @@ export interface VerifyDifferenceSummary {
 export interface VerifySummary extends VerifyCounts {
   /** Share of the images that is looked at, 0 to 1. */
   readonly rate: number;
-  /** Of the first and last record looked at; null when there was none. */
+  /** What was looked at; null when there was nothing. */
   readonly fromLsn: string | null;
   readonly toLsn: string | null;
   readonly types: Record<string, VerifyCounts>;
@@ -97,10 +97,10 @@ export class VerifyReport {
     return counts;
   }
 
-  /** All of it has been looked at up to here. */
-  advance(lsn: Lsn): void {
-    this.#fromLsn ??= lsn;
-    this.#toLsn = lsn;
+  /** This stretch has been looked at; stretches come in order. */
+  advance(from: Lsn, to: Lsn): void {
+    this.#fromLsn ??= from;
+    this.#toLsn = to;
   }
 
   /** Counts a difference of `type`, keeps it if it is one of the first, and tells of it. */

@@ -170,8 +170,7 @@ class StoreVerifier {
     }
     await this.#verifyPages(await this.#listSizes(FAMILY_RELATION));
     await this.#verifySlruPages(await this.#listSizes(FAMILY_SLRU));
-    if (this.#from > 0) this.report.advance(this.#from);
-    this.report.advance(this.#to);
+    this.report.advance(Math.max(this.#from, this.#attached.timeline.startLsn) as Lsn, this.#to);
   }
 
   async #verifyLayer(layer: LayerDescriptor): Promise<void> {

@@ -137,7 +137,7 @@ export class WalVerifier {
       // Before the base backup's end pages are not right yet.
       if (endLsn > this.#reader.timeline.consistentLsn) await this.#judgeRecord(record, signal);
     }
-    this.report.advance(batch.endLsn);
+    this.report.advance(batch.startLsn, batch.endLsn);
   }
 
   #enqueue(batch: RecordBatch, signal?: AbortSignal): void {

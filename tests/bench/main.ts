@@ -15,6 +15,7 @@ const BENCHES = [
   "compaction",
   "on_demand",
   "restore",
+  "verify",
 ];
 
 const chosen = Deno.args.length > 0 ? Deno.args : BENCHES;

@@ -35,7 +35,7 @@ test("snapshot() and metrics() show what a follower's verifier has found", async
   Object.assign(report.counts("Heap/INSERT"), { records: 30, pages: 20, positions: 9 });
   report.counts("Btree/VACUUM").positions = 4;
   for (let lsn = 8; lsn <= 160; lsn += 8) report.add(difference(lsn));
-  report.advance(160 as Lsn);
+  report.advance(0 as Lsn, 160 as Lsn);
   const { verification } = (await board.snapshot()).timelines[0];
   assert.is(verification!.rate, 0.5);
   assert.is(verification!.positions, 13);
