@@ -30,6 +30,8 @@ const XLOG_XACT_ABORT = 0x20;
 
 const FORK_SUFFIXES = ["", "_fsm", "_vm", "_init"];
 const ARENA_PAGES = 2048;
+/** Places for forks that were used last; a power of two. */
+const RECENT = 64;
 /** Records that are decoded ahead. */
 const WINDOW = 32;
 
@@ -40,7 +42,9 @@ class Fork {
   /** Blocks of the file that still count. */
   fileBlocks: number;
 
-  constructor(path: string) {
+  constructor(baseDir: string, readonly db: number, readonly rel: number, readonly number: number) {
+    const folder = db === 0 ? "global" : `base/${db}`;
+    const path = `${baseDir}/${folder}/${rel}${FORK_SUFFIXES[number]}`;
     try {
       this.file = Deno.openSync(path);
       this.fileBlocks = this.file.statSync().size / BLCKSZ;
@@ -71,8 +75,8 @@ export class RedoPages {
   readonly #target: RedoTarget = { blockIndex: 0, fork: 0, block: 0 };
   /** By database and relation, fork in the low bits: what one database of a bench needs. */
   readonly #forks = new Map<number, Fork>();
-  #lastKey = -1;
-  #last: Fork | undefined;
+  /** Forks used last, at a place that their numbers give. */
+  readonly #recent: (Fork | undefined)[] = new Array(RECENT).fill(undefined);
   #arena = new ArrayBuffer(ARENA_PAGES * BLCKSZ);
   #arenaUsed = 0;
   readonly #xactPages: Uint8Array[] = [];
@@ -117,7 +121,9 @@ export class RedoPages {
     for (let index = 0; index < pageCount; index++) sum ^= pages[index].u32[0];
     for (let index = 0; index < pageCount; index++) {
       const page = pages[index];
-      sum ^= page.u32[page.u16[7] >> 2] ^ page.u32[page.u16[6] >> 2];
+      // Where the new line pointer, the new tuple and the special space are.
+      const { u16, u32 } = page;
+      sum ^= u32[u16[6] >> 2 & 2047] ^ u32[u16[7] >> 2 & 2047] ^ u32[u16[8] >> 2 & 2047];
     }
     this.warmed ^= sum;
   }
@@ -209,16 +215,18 @@ export class RedoPages {
   }
 
   #fork(db: number, rel: number, forkNumber: number): Fork {
+    const place = (rel ^ forkNumber << 4) & (RECENT - 1);
+    const recent = this.#recent[place];
+    if (recent !== undefined && recent.rel === rel && recent.number === forkNumber && recent.db === db) {
+      return recent;
+    }
     const key = (db * 0x1_0000_0000 + rel) * 4 + forkNumber;
-    if (key === this.#lastKey) return this.#last!;
     let fork = this.#forks.get(key);
     if (fork === undefined) {
-      const folder = db === 0 ? "global" : `base/${db}`;
-      fork = new Fork(`${this.#baseDir}/${folder}/${rel}${FORK_SUFFIXES[forkNumber]}`);
+      fork = new Fork(this.#baseDir, db, rel, forkNumber);
       this.#forks.set(key, fork);
     }
-    this.#lastKey = key;
-    this.#last = fork;
+    this.#recent[place] = fork;
     return fork;
   }
 

@@ -22,7 +22,7 @@
  *
  * @module
  */
-import { type Lsn, lsnHigh, lsnLow } from "../../lsn.ts";
+import type { Lsn } from "../../lsn.ts";
 import { CorruptionError } from "../../errors.ts";
 
 export const BLCKSZ = 8192;
@@ -86,8 +86,9 @@ export class Page {
     return this.u32[0] * 0x1_0000_0000 + this.u32[1] as Lsn;
   }
   setLsn(value: Lsn): void {
-    this.u32[0] = lsnHigh(value);
-    this.u32[1] = lsnLow(value);
+    // The stores cut off what is above 32 bits, and fractions.
+    this.u32[0] = value / 0x1_0000_0000;
+    this.u32[1] = value;
   }
 
   get checksum(): number {

@@ -60,7 +60,7 @@ export function pageAddItem(
     );
   }
   const upper = pageReserveItem(page, size, offnum, overwrite);
-  copyBytes(page.u8, upper, source, sourceOffset, size);
+  copyToPage(page, upper, source, sourceOffset, size);
   return upper;
 }
 
@@ -109,13 +109,58 @@ export function copyBytes(
   }
 }
 
+/** Runs of bytes of these lengths are copied by words. */
+const SHORTEST_BY_WORDS = 16;
+const LONGEST_BY_WORDS = 512;
+
+// Records of one batch, and of one block of a layer, lie in one buffer: its words are viewed once for all of them.
+let viewedSource: Uint8Array | undefined;
+let sourceWords: Uint32Array = new Uint32Array(0);
+/** Where the source's first byte lies in the first of its words. */
+let sourceSkew = 0;
+
+function viewWords(source: Uint8Array): void {
+  viewedSource = source;
+  sourceSkew = source.byteOffset & 3;
+  const start = source.byteOffset - sourceSkew;
+  sourceWords = new Uint32Array(source.buffer, start, (source.buffer.byteLength - start) >> 2);
+}
+
+/**
+ * {@linkcode copyBytes} to a page, quicker for the lengths that tuples have: whole words, put together from two of the
+ * source's where the alignments differ. The caller has checked both ranges.
+ */
+export function copyToPage(page: Page, to: number, source: Uint8Array, from: number, length: number): void {
+  if (source !== viewedSource) viewWords(source);
+  const isByWords = length >= SHORTEST_BY_WORDS && length <= LONGEST_BY_WORDS &&
+    from + length + sourceSkew <= sourceWords.length * 4;
+  if (!isByWords) return copyBytes(page.u8, to, source, from, length);
+  const { u8, u32 } = page;
+  const end = to + length;
+  while ((to & 3) !== 0) u8[to++] = source[from++];
+  const shift = ((from + sourceSkew) & 3) << 3;
+  let word = (from + sourceSkew) >> 2;
+  from += (end & ~3) - to;
+  let target = to >> 2;
+  if (shift === 0) { while (target < end >> 2) u32[target++] = sourceWords[word++]; }
+  else {
+    let low = sourceWords[word++] >>> shift;
+    while (target < end >> 2) {
+      const next = sourceWords[word++] | 0;
+      u32[target++] = low | next << (32 - shift);
+      low = next >>> shift;
+    }
+  }
+  for (to = end & ~3; to < end; to++) u8[to] = source[from++];
+}
+
 // Compaction scratch: redo is synchronous, so one of each is enough. 2048 bounds line pointers of any page.
 const scratchBytes = new Uint8Array(BLCKSZ);
 const scratchWords = new Uint32Array(scratchBytes.buffer);
 const itemIndexes = new Uint16Array(BLCKSZ / SizeOfItemId);
 
-/** From this many bytes on `set` on a subarray is quicker than a loop over words. */
-const LONG_RUN = 512;
+/** From this many bytes on `set` and `copyWithin` are quicker than a loop over words. */
+const LONG_RUN = 256;
 
 /**
  * Moves the tuples of the line pointers named in `itemIndexes[0..count)` together at the end of the page, in that
@@ -158,14 +203,22 @@ function compactifyTuples(page: Page, count: number, presorted: boolean): void {
 
 /** Moves bytes, of the page or else of its copy in `scratchBytes`; all offsets are multiples of 8. */
 function moveRun(page: Page, to: number, start: number, end: number, presorted: boolean): void {
-  if (presorted) page.u8.copyWithin(to, start, end);
-  else if (end - start >= LONG_RUN) page.u8.set(scratchBytes.subarray(start, end), to);
-  else {
-    const { u32 } = page;
+  const { u32 } = page;
+  if (end - start >= LONG_RUN) {
+    if (presorted) page.u8.copyWithin(to, start, end);
+    else page.u8.set(scratchBytes.subarray(start, end), to);
+  } else if (presorted) {
+    // Backwards: the target lies behind the source, which it may overlap.
+    let target = to + end - start >> 2;
+    for (let source = end >> 2; source > start >> 2;) u32[--target] = u32[--source];
+  } else {
     let target = to >> 2;
     for (let source = start >> 2; source < end >> 2; source++) u32[target++] = scratchWords[source];
   }
 }
+
+/** The `lp_flags` bits of a line pointer. */
+const LP_FLAGS = 3 << 15;
 
 /** Checks one stored item, given its line pointer, before compaction and returns its aligned length. */
 function checkedStorage(word: number, offnum: number, upper: number, special: number): number {
@@ -179,6 +232,15 @@ function checkedStorage(word: number, offnum: number, upper: number, special: nu
   return aligned;
 }
 
+/** The error for the first item of the page that {@linkcode checkedStorage} refuses. */
+function misplacedItem(page: Page, nline: number): CorruptionError {
+  for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
+    const word = page.itemId(offnum);
+    if (word >>> 17 !== 0) checkedStorage(word, offnum, page.upper, page.special);
+  }
+  return new CorruptionError("Cannot compact a page: an item is misplaced");
+}
+
 /** `PageRepairFragmentation`: compacts a heap page, drops trailing unused line pointers, sets PD_HAS_FREE_LINES. */
 export function pageRepairFragmentation(page: Page): void {
   page.checkPointers();
@@ -188,23 +250,28 @@ export function pageRepairFragmentation(page: Page): void {
   let nunused = 0;
   let totalLength = 0;
   let finalUsed = 0;
-  let presorted = true;
+  // Negative as soon as an item is not stored where it can be, and as two are not in descending order.
+  let [misplaced, unsorted] = [0, 0];
   let lastOffset = special;
   for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
-    const word = u32[5 + offnum];
-    if (((word >>> 15) & 3) === LP_UNUSED) {
+    const word = u32[5 + offnum] | 0;
+    if ((word & LP_FLAGS) === 0) {
       u32[5 + offnum] = 0;
       nunused++;
       continue;
     }
     finalUsed = offnum;
-    if (word >>> 17 === 0) continue;
+    const length = word >>> 17;
+    if (length === 0) continue;
     const offset = word & 0x7fff;
-    totalLength += checkedStorage(word, offnum, upper, special);
-    itemIndexes[nstorage++] = offnum;
-    if (offset >= lastOffset) presorted = false;
+    const aligned = MAXALIGN(length);
+    misplaced |= (offset - upper) | (special - offset - aligned) | (0 - (offset & 7));
+    unsorted |= lastOffset - offset - 1;
     lastOffset = offset;
+    totalLength += aligned;
+    itemIndexes[nstorage++] = offnum;
   }
+  if (misplaced < 0) throw misplacedItem(page, nline);
   if (nstorage === 0) page.upper = page.special;
   else {
     if (totalLength > page.special - page.lower) {
@@ -212,7 +279,7 @@ export function pageRepairFragmentation(page: Page): void {
         `Cannot compact a page: items take ${totalLength} bytes of ${page.special - page.lower}`,
       );
     }
-    compactifyTuples(page, nstorage, presorted);
+    compactifyTuples(page, nstorage, unsorted >= 0);
   }
   const nunusedEnd = nline - finalUsed;
   page.lower -= nunusedEnd * SizeOfItemId;
@@ -257,11 +324,13 @@ function checkedIndexTuple(page: Page, offnum: number): number {
 function shiftTuples(page: Page, offset: number, shift: number, nline: number): void {
   if (offset > page.upper && shift !== 0) page.u8.copyWithin(page.upper + shift, page.upper, offset);
   page.upper += shift;
-  for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
-    const word = page.u32[5 + offnum];
-    if (word >>> 17 !== 0 && (word & 0x7fff) <= offset) {
-      page.u32[5 + offnum] = ((word & ~0x7fff) | ((word & 0x7fff) + shift)) >>> 0;
-    }
+  const { u32 } = page;
+  for (let slot = 5 + FirstOffsetNumber; slot <= 5 + nline; slot++) {
+    const word = u32[slot];
+    // All ones where the item has storage, and lies at or below `offset`: no branch that could be foretold wrongly.
+    const hasStorage = (0 - (word >>> 17)) >> 31;
+    const isBelow = ((word & 0x7fff) - offset - 1) >> 31;
+    u32[slot] = word + (shift & hasStorage & isBelow) | 0;
   }
 }
 
@@ -366,5 +435,5 @@ export function pageIndexTupleOverwrite(
   const shift = oldSize - alignedNewSize;
   if (shift !== 0) shiftTuples(page, offset, shift, page.maxOffsetNumber());
   page.setItemId(offnum, offset + shift, page.itemFlags(offnum), newSize);
-  copyBytes(page.u8, offset + shift, source, sourceOffset, newSize);
+  copyToPage(page, offset + shift, source, sourceOffset, newSize);
 }

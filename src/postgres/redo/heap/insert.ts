@@ -19,7 +19,7 @@ import { getU16 } from "../../../bytes/little_endian.ts";
 import { FirstOffsetNumber, type Page } from "../../page/page.ts";
 import { HEAP_COMBOCID, setTupleHeader, SizeofHeapTupleHeader } from "../../page/tuple.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
-import { copyBytes, pageInit } from "../page_edit.ts";
+import { copyToPage, pageInit } from "../page_edit.ts";
 import { checkedMain, corruptRecord } from "../record_checks.ts";
 import {
   SizeOfHeapHeader,
@@ -112,5 +112,5 @@ function addTuple(
   const tuple = reserveTuple(page, SizeofHeapTupleHeader + bodyLength, offnum);
   const block = record.blockNumber[index];
   setTupleHeader(page, tuple, record.xid, 0, block, offnum, infomask2, infomask & ~HEAP_COMBOCID, hoff);
-  copyBytes(page.u8, tuple + SizeofHeapTupleHeader, record.bytes, body, bodyLength);
+  copyToPage(page, tuple + SizeofHeapTupleHeader, record.bytes, body, bodyLength);
 }

@@ -27,7 +27,7 @@ import {
   SizeofHeapTupleHeader,
 } from "../../page/tuple.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
-import { copyBytes, pageInit } from "../page_edit.ts";
+import { copyBytes, copyToPage, pageInit } from "../page_edit.ts";
 import { checkedMain, corruptRecord } from "../record_checks.ts";
 import {
   HEAP_UPDATE_BLKREF_HEAP_NEW,
@@ -137,7 +137,7 @@ function addNewTuple(
     u8.copyWithin(to, oldTuple + oldHoff, oldTuple + oldHoff + prefixLength);
     to += prefixLength;
   }
-  copyBytes(u8, to, bytes, at + bitsLength, dataLength - bitsLength);
+  copyToPage(page, to, bytes, at + bitsLength, dataLength - bitsLength);
   to += dataLength - bitsLength;
   if (suffixLength > 0) u8.copyWithin(to, oldTuple + oldLength - suffixLength, oldTuple + oldLength);
   if ((flags & XLH_UPDATE_NEW_ALL_VISIBLE_CLEARED) !== 0) clearAllVisible(page);
