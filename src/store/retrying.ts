@@ -17,7 +17,7 @@
  *
  * @module
  */
-import { NotFoundError, PreconditionFailedError, UnavailableError } from "../errors.ts";
+import { CorruptionError, NotFoundError, PreconditionFailedError, UnavailableError } from "../errors.ts";
 import { Backoff, type BackoffOptions } from "../flow/backoff.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
@@ -100,7 +100,11 @@ class RetryingStore implements ObjectStore {
       return after.etag === before.etag ? after.etag : undefined;
     } catch (error) {
       if (error instanceof NotFoundError) return undefined;
-      throw error;
+      if (!(error instanceof CorruptionError)) throw error;
+      // Cut on its way here: that says nothing of the object, and the next look may.
+      throw new UnavailableError(`Cannot tell whether ${key} was written: ${error.message}`, {
+        cause: error,
+      });
     }
   }
 

@@ -167,6 +167,26 @@ test("a conditional write that happened unseen is recognised as one's own", asyn
   }
 });
 
+test("a look at a write that went unanswered may be cut, and is repeated", async () => {
+  const { memory, plan, calls, store } = faulty();
+  const getStream = memory.getStream.bind(memory);
+  let cuts = 2;
+  memory.getStream = async (key, options) => {
+    if (cuts-- <= 0) return await getStream(key, options);
+    return {
+      size: 3,
+      body: new ReadableStream({
+        pull: (controller) => controller.error(new CorruptionError("the body ended early")),
+      }),
+    };
+  };
+  plan.push("after");
+  const { etag } = await store.put("a", text("one"), { condition: { ifAbsent: true } });
+  assert.is(etag, (await memory.head("a")).etag);
+  assert.equal(calls.filter((name) => name === "put"), ["put"]);
+  assert.is(cuts, -1);
+});
+
 test("a conditional write that did not happen is repeated", async () => {
   const { store, plan, memory } = faulty();
   plan.push("before", "before");
