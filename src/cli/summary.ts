@@ -6,6 +6,7 @@
 import { formatLsn } from "../lsn.ts";
 import type { Timeline } from "../timeline/timeline.ts";
 import type { Follower } from "../write/follower.ts";
+import type { UpkeepLoop } from "../upkeep/upkeep_loop.ts";
 import type { WalVerifier } from "../upkeep/verify_wal.ts";
 import type { OpenedStore } from "./stores.ts";
 import { formatBytes, formatDuration, plural } from "./values.ts";
@@ -15,6 +16,7 @@ export interface SummaryParts {
   timeline: Timeline;
   follower: Follower;
   verifier?: WalVerifier;
+  upkeep?: UpkeepLoop;
   opened: OpenedStore;
   /** Monotonic. */
   startedMs: number;
@@ -23,7 +25,7 @@ export interface SummaryParts {
 /** Writes the summary to standard output. */
 export async function writeSummary(parts: SummaryParts, context: VerbContext): Promise<void> {
   const { terminal, reporter, clock } = context;
-  const { timeline, follower, verifier, opened: { store, tally }, startedMs } = parts;
+  const { timeline, follower, verifier, upkeep, opened: { store, tally }, startedMs } = parts;
   const ms = clock.monotonicMs() - startedMs;
   if (reporter.json) {
     await terminal.write(jsonDocument({
@@ -40,6 +42,9 @@ export async function writeSummary(parts: SummaryParts, context: VerbContext): P
       unsupportedRecords: follower.counters.unsupportedRecords,
       seconds: Math.round(ms) / 1000,
       storeRequests: tally,
+      compaction: upkeep === undefined
+        ? null
+        : { ...upkeep.counters, writeAmplification: upkeep.writeAmplification },
       verification: verifier?.summary() ?? null,
     }));
     return;
@@ -53,6 +58,16 @@ export async function writeSummary(parts: SummaryParts, context: VerbContext): P
       }; ` +
       `${plural(layers.count, "layer")}, ${formatBytes(layers.totalBytes)}; ` +
       `${plural(tally.requests, "request")} to the store, ${formatBytes(tally.bytesWritten)} written.\n` +
+      (upkeep === undefined ? "" : compactionLine(upkeep)) +
       (verifier === undefined ? "" : verifier.format()),
   );
+}
+
+/** Nothing where nothing was to be done. */
+function compactionLine({ counters, writeAmplification }: UpkeepLoop): string {
+  const { compactions, imageLayers, deltaBytes, imageBytes } = counters;
+  if (compactions + imageLayers === 0 || writeAmplification === null) return "";
+  return `${plural(compactions, "compaction")} and ${plural(imageLayers, "image")}, ${
+    formatBytes(deltaBytes + imageBytes)
+  }: write amplification ${writeAmplification.toFixed(2)}.\n`;
 }
