@@ -58,8 +58,7 @@ class BranchingGuest {
     const faults = this.#world.faults(process);
     await createBranch({ store, clock, parent: attached.reader, lsn: lsn - lsn % 8 as Lsn, name, faults });
     if (!process.isAlive) return;
-    this.#world.finishedBranches.add(name);
-    this.#world.counts.branches++;
+    this.#world.finishBranch(name);
   }
 
   #end(process: SimulatedProcess): void {
@@ -79,5 +78,5 @@ export function addBranches(world: World): void {
   const { profile, actions } = world;
   if (!profile.branches) return;
   const guest = new BranchingGuest(world);
-  actions.push({ rate: 0.04, run: () => guest.act() });
+  actions.push({ rate: 0.08, run: () => guest.act() });
 }

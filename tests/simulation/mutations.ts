@@ -9,10 +9,11 @@ import { formatLayerName, parseLayerName } from "../../src/layer/layer_name.ts";
 import type { Lsn } from "../../src/lsn.ts";
 import type { LocalLayers } from "../../src/ports/local_layers.ts";
 import type { ObjectStore } from "../../src/ports/object_store.ts";
+import { layerKey } from "../../src/timeline/object_keys.ts";
 import type { Entry } from "../support/layers.ts";
 import type { SeededRandom } from "../support/random.ts";
 import type { Role, World } from "./world.ts";
-import { PuttingStore, RenamingStore, withLayersRewritten } from "./wrapped_store.ts";
+import { BlindStore, PuttingStore, RenamingStore, withLayersRewritten } from "./wrapped_store.ts";
 import type { Writing } from "./writer.ts";
 
 /** What a mutation may bend. */
@@ -26,6 +27,8 @@ export interface Mutation {
   durable?(writing: Writing): Lsn;
   /** The disk says that a copy is durable, and it is not. */
   readonly diskLies?: boolean;
+  /** Milliseconds after which collection takes what nobody names for an orphan. */
+  readonly orphanGraceMs?: number;
 }
 
 export const MUTATIONS: readonly Mutation[] = [
@@ -70,6 +73,17 @@ export const MUTATIONS: readonly Mutation[] = [
         if (kind === "image" || lsnEnd - lsnStart < 2) return name;
         return formatLayerName({ ...parsed, lsnEnd: lsnEnd - 1 as Lsn });
       })),
+  },
+  {
+    // Names without their random part, and without the epoch that keeps writers apart.
+    name: "use-a-layers-name-again",
+    store: (store, role) =>
+      role === "writer" || role === "compaction"
+        ? new RenamingStore(
+          store,
+          (name) => formatLayerName({ ...parseLayerName(name)!, epoch: 2, unique: 0 }),
+        )
+        : undefined,
   },
   {
     // A layer whose upload was not answered is taken for stored.
@@ -122,6 +136,60 @@ export const MUTATIONS: readonly Mutation[] = [
         store,
         (entries, kind) => kind === "delta" ? entries : withoutOne(entries, world.scheduler.random),
       )),
+  },
+  {
+    // Compaction deletes what it replaces, then commits that it does.
+    name: "delete-before-commit",
+    store: onlyFor("compaction", (store, world) =>
+      new PuttingStore(store, {
+        manifest: async (put, manifest, options) => {
+          const names = new Set(manifest.layers.map(({ name }) => name));
+          for (const { name } of world.timelines.get(manifest.timeline)!.manifest.layers) {
+            if (!names.has(name)) await store.delete(layerKey(manifest.timeline, name));
+          }
+          return await put(manifest, options);
+        },
+      })),
+  },
+  {
+    name: "collection-ignores-pins",
+    store: onlyFor("retention", (store) => new BlindStore(store, "pins")),
+  },
+  {
+    name: "collection-ignores-branches",
+    store: onlyFor("retention", (store) => new BlindStore(store, "branches")),
+  },
+  {
+    name: "orphans-without-grace",
+    orphanGraceMs: -1,
+  },
+  {
+    // Whenever it removes layers, it removes one more: the oldest that is left.
+    name: "collection-takes-one-layer-too-many",
+    store: onlyFor("retention", (store, world) =>
+      new PuttingStore(store, {
+        manifest: async (put, manifest, options) => {
+          const { layers } = world.timelines.get(manifest.timeline)!.manifest;
+          if (manifest.layers.length >= layers.length) return await put(manifest, options);
+          const starts = manifest.layers.map(({ name }) => parseLayerName(name)!.lsnStart);
+          const oldest = starts.indexOf(Math.min(...starts) as Lsn);
+          return await put({
+            ...manifest,
+            layers: manifest.layers.filter((_, index) => index !== oldest),
+          }, options);
+        },
+      })),
+  },
+  {
+    // The parent does not hear of its branch.
+    name: "branch-without-the-parents-line",
+    store: onlyFor("branch", (store) =>
+      new PuttingStore(store, {
+        manifest: (put, manifest, options) => {
+          const isNew = options.condition !== undefined && "ifAbsent" in options.condition;
+          return isNew ? put(manifest, options) : Promise.resolve({ etag: "" });
+        },
+      })),
   },
   {
     name: "disk-lies",

@@ -35,6 +35,8 @@ export interface Profile {
     readonly graceMs: number;
     readonly keepWalBytes: number | undefined;
   };
+  /** How often, of 1, who could collect sets a pin or removes one. */
+  readonly pins: number;
   readonly branches: boolean;
   /** Readers take over the newest manifest so often; undefined: when they must. */
   readonly refreshMs: number | undefined;
@@ -78,14 +80,15 @@ export function drawProfile(random: SeededRandom): Profile {
     images: {
       layerBytes: random.pick([20_000, 60_000, 10_000_000]),
       imageDeltaBytesMin: 500,
-      everything: random.chance(0.5),
-      share: random.pick([0, 0.3, 0.5]),
+      everything: random.chance(0.7),
+      share: random.pick([0.2, 0.5, 0.8]),
     },
     retention: {
       isOn: random.chance(0.7),
       graceMs: random.pick([3_600_000, 10_000_000]),
-      keepWalBytes: random.pick([undefined, 0, 1000, 4000]),
+      keepWalBytes: random.pick([undefined, 0, 0, 500, 2000]),
     },
+    pins: random.pick([0, 0.3, 0.5]),
     branches: random.chance(0.5),
     refreshMs: random.pick([undefined, 20_000, 200_000]),
     wakes: random.pick([0.03, 0.08, 0.2]),

@@ -31,18 +31,14 @@ class RetainingGuest {
 
   #start(): void {
     const world = this.#world;
-    const { process, store } = world.process(`gc.${++this.#starts}`, "retention");
+    const pins = world.scheduler.random.chance(world.profile.pins);
+    const { process, store } = world.process(`gc.${++this.#starts}`, pins ? "pin" : "retention");
     this.#process = process;
     const timeline = world.scheduler.random.pick([...world.timelines.keys()]);
-    this.#run(process, store, timeline).catch((error) => {
+    const run = pins ? this.#pin(process, store, timeline) : collectOnce(world, process, store, timeline);
+    run.catch((error) => {
       if (!mayEndUpkeep(error) && process.isAlive) world.failUnexpected(process.name, error);
     }).finally(() => this.#end(process));
-  }
-
-  async #run(process: SimulatedProcess, store: ObjectStore, timeline: string): Promise<void> {
-    const { random } = process;
-    if (random.chance(0.25)) return await this.#pin(process, store, timeline);
-    await collectOnce(this.#world, process, store, timeline);
   }
 
   async #pin(process: SimulatedProcess, store: ObjectStore, timeline: string): Promise<void> {
@@ -56,7 +52,7 @@ class RetainingGuest {
         if (stored === undefined) return;
         const { cutoffLsn, diskConsistentLsn } = stored.manifest;
         const lsn = random.pick(this.#world.history.endsBetween(cutoffLsn, diskConsistentLsn));
-        const expiresAtMs = random.chance(0.5) ? undefined : clock.now() + random.int(1000, 1_000_000);
+        const expiresAtMs = random.chance(0.7) ? undefined : clock.now() + random.int(1000, 10_000_000);
         await setPin({ name, lsn, expiresAtMs }, options);
         this.#world.counts.pins++;
       }
@@ -85,7 +81,15 @@ export async function collectOnce(
   const { graceMs, keepWalBytes } = world.profile.retention;
   const attached = await attachReader({ store, clock, timeline });
   const policy = keepWalBytes === undefined ? undefined : { keepWalBytes };
-  const options = { store, clock, reader: attached.reader, graceMs, policy, faults: world.faults(process) };
+  const options = {
+    store,
+    clock,
+    reader: attached.reader,
+    graceMs,
+    orphanGraceMs: world.mutation.orphanGraceMs,
+    policy,
+    faults: world.faults(process),
+  };
   const plan = await planCollection(attached.manifest, options);
   await collect(plan, (edit, signal) => updateManifest(store, clock, timeline, edit, signal), options);
   world.counts.collections++;
@@ -95,7 +99,7 @@ export function addRetention(world: World): void {
   const { profile, actions } = world;
   if (!profile.retention.isOn) return;
   const guest = new RetainingGuest(world);
-  actions.push({ rate: 0.06, run: () => guest.act() });
+  actions.push({ rate: 0.08, run: () => guest.act() });
 }
 
 /** When all have ended and enough time has passed, a collection leaves no object that nobody names. */

@@ -12,9 +12,11 @@ import { simulate, type SimulationResult } from "./simulation.ts";
 
 const test = suite("simulation", { timeoutMs: 900_000 });
 
-/** Fewer steps than by default, so that there is time for many seeds. */
-const STEPS = 120;
-const SEEDS = Number(Deno.env.get("VARVE_SIMULATION_SEEDS") ?? 2000);
+const SEEDS = Number(Deno.env.get("VARVE_SIMULATION_SEEDS") ?? 10_000);
+/** Fewer steps than by default, so that there is time for many seeds; more in some, which get further. */
+const stepsOf = (seed: number) => seed % 5 === 0 ? 160 : 60;
+/** Steps of the runs that look for a mutation. */
+const MUTATION_STEPS = 160;
 /** Within so many a mutation must be found. */
 const MUTATION_SEEDS = 1000;
 
@@ -23,7 +25,7 @@ test(`simulate() keeps every promise with ${SEEDS} seeds`, async () => {
   const totals: Record<string, number> = {};
   let steps = 0;
   for (let seed = 1; seed <= SEEDS; seed++) {
-    const result = await simulate({ seed, steps: STEPS });
+    const result = await simulate({ seed, steps: stepsOf(seed) });
     steps += result.steps;
     for (const [what, count] of Object.entries(result.counts)) totals[what] = (totals[what] ?? 0) + count;
     if (result.violation !== undefined) assert.unreachable(describe(result));
@@ -33,9 +35,7 @@ test(`simulate() keeps every promise with ${SEEDS} seeds`, async () => {
     `${SEEDS} seeds, ${steps} steps in ${seconds.toFixed(0)} s: ${Math.round(steps / seconds)} steps/s`,
   );
   console.log(Object.entries(totals).map(([what, count]) => `${what} ${count}`).join(", "));
-  for (const what of ["commits", "takeOvers", "crashes", "compactions", "images", "failedRequests"]) {
-    assert.ok(totals[what] > 0, `no ${what} in any run`);
-  }
+  for (const [what, count] of Object.entries(totals)) assert.ok(count > 0, `no ${what} in any run`);
 });
 
 test("simulate() runs a seed the same way every time", async () => {
@@ -53,7 +53,7 @@ test("simulate() runs a seed the same way every time", async () => {
 for (const mutation of MUTATIONS) {
   test(`simulate() finds the mutation ${mutation.name}`, async () => {
     for (let seed = 1; seed <= MUTATION_SEEDS; seed++) {
-      const result = await simulate({ seed, steps: STEPS, mutation });
+      const result = await simulate({ seed, steps: MUTATION_STEPS, mutation });
       if (result.violation === undefined) continue;
       console.log(`${mutation.name}: seed ${seed}, step ${result.steps}: ${result.violation.split("\n")[0]}`);
       return assert.ok(true);
@@ -64,7 +64,7 @@ for (const mutation of MUTATIONS) {
 
 function describe({ seed, steps, violation }: SimulationResult): string {
   return `seed ${seed} failed at step ${steps}: ${violation}\n` +
-    `replay: deno task simulate --seed ${seed} --steps ${STEPS} --log`;
+    `replay: deno task simulate --seed ${seed} --steps ${stepsOf(seed)} --log`;
 }
 
 test.run();

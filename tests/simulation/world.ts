@@ -32,7 +32,7 @@ import { Bucket, DirectStore, NO_FAULTS, SimulatedStore, type StoreFaults } from
 export const MAIN = "main";
 
 /** How often, of 1, a change of the store is followed by reads. */
-const SAMPLED = 0.5;
+const SAMPLED = 0.35;
 
 /** A promise of varve's that was broken. */
 export class Violation extends Error {
@@ -40,7 +40,7 @@ export class Violation extends Error {
 }
 
 /** Who a process is: mutations look at it. */
-export type Role = "writer" | "reader" | "compaction" | "retention" | "branch";
+export type Role = "writer" | "reader" | "compaction" | "retention" | "pin" | "branch";
 
 /** Something that may be begun at any step. */
 export interface Action {
@@ -67,6 +67,13 @@ export class World {
   readonly actions: Action[] = [];
   /** Branches that were made to their end, and that nobody has begun to delete. */
   readonly finishedBranches = new Set<string>();
+
+  /** A branch is made to its end, and can be read. */
+  finishBranch(name: string): void {
+    this.counts.branches++;
+    this.finishedBranches.add(name);
+    if (this.timelines.has(name)) this.#changed.add(name);
+  }
   /** What has happened how often, to see that the simulation is worth something. */
   readonly counts = {
     commits: 0,
@@ -376,7 +383,7 @@ function drawLsn(
 ): Lsn {
   const highest = manifest.diskConsistentLsn;
   const held = heldLsns(manifest);
-  if (held.length > 0 && random.chance(0.2)) return random.pick(held);
+  if (held.length > 0 && random.chance(0.4)) return random.pick(held);
   if (random.chance(0.3)) return highest;
   if (random.chance(0.2)) return lowest;
   if (random.chance(0.5)) {

@@ -136,6 +136,32 @@ export function withLayersRewritten(
   });
 }
 
+/** Shows manifests without what holds history, and puts it back. */
+export class BlindStore extends WrappedStore {
+  readonly #field: "pins" | "branches";
+  readonly #hidden = new Map<string, Manifest>();
+
+  constructor(below: ObjectStore, field: "pins" | "branches") {
+    super(below);
+    this.#field = field;
+  }
+
+  override async get(key: string, options?: CallOptions): Promise<ObjectContent> {
+    const { bytes, etag } = await super.get(key, options);
+    if (timelineOfManifestKey(key) === undefined) return { bytes, etag };
+    const manifest = decodeManifest(bytes, key);
+    this.#hidden.set(key, manifest);
+    return { bytes: encodeManifest({ ...manifest, [this.#field]: [] }), etag };
+  }
+
+  override async put(key: string, body: ObjectBody, options?: PutOptions): Promise<{ etag: string }> {
+    const hidden = this.#hidden.get(key);
+    if (hidden === undefined) return await super.put(key, body, options);
+    const manifest = decodeManifest(await readBody(body, options?.signal), key);
+    return await super.put(key, encodeManifest({ ...manifest, [this.#field]: hidden[this.#field] }), options);
+  }
+}
+
 /** Gives the layers that a process makes other names than it believes. */
 export class RenamingStore extends WrappedStore {
   readonly #rename: (name: string) => string;
