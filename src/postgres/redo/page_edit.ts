@@ -54,14 +54,19 @@ export function pageAddItem(
   offnum: number,
   overwrite: boolean,
 ): number {
-  if (sourceOffset < 0 || size < 0 || sourceOffset + size > source.length) {
-    throw new CorruptionError(
-      `Cannot add an item: ${size} bytes at ${sourceOffset} of a source of ${source.length}`,
-    );
-  }
+  checkSource(source, sourceOffset, size);
   const upper = pageReserveItem(page, size, offnum, overwrite);
   copyToPage(page, upper, source, sourceOffset, size);
   return upper;
+}
+
+/** Refuses to take bytes that the source does not have. */
+function checkSource(source: Uint8Array, offset: number, size: number): void {
+  if (offset < 0 || size < 0 || offset + size > source.length) {
+    throw new CorruptionError(
+      `Cannot put an item on a page: ${size} bytes at ${offset} of a source of ${source.length}`,
+    );
+  }
 }
 
 /** The first half of {@linkcode pageAddItem}: line pointer and space, without the bytes. Returns the item's offset. */
@@ -322,8 +327,9 @@ function checkedIndexTuple(page: Page, offnum: number): number {
 
 /** Moves the tuple space below `offset` up by `shift` bytes (down when negative) and adjusts the line pointers. */
 function shiftTuples(page: Page, offset: number, shift: number, nline: number): void {
-  if (offset > page.upper && shift !== 0) page.u8.copyWithin(page.upper + shift, page.upper, offset);
-  page.upper += shift;
+  const { upper } = page;
+  if (offset > upper && shift !== 0) page.u8.copyWithin(upper + shift, upper, offset);
+  page.upper = upper + shift;
   const { u32 } = page;
   for (let slot = 5 + FirstOffsetNumber; slot <= 5 + nline; slot++) {
     const word = u32[slot];
@@ -342,6 +348,32 @@ export function pageIndexTupleDelete(page: Page, offnum: number): void {
   page.u32.copyWithin(5 + offnum, 6 + offnum, 6 + nline);
   page.lower -= SizeOfItemId;
   shiftTuples(page, offset, size, nline - 1);
+}
+
+/**
+ * {@linkcode pageIndexTupleDelete}, then {@linkcode pageAddItem} at the same place: the new tuple lies below all others,
+ * and no line pointer but its own has moved.
+ */
+export function pageIndexTupleReplace(
+  page: Page,
+  offnum: number,
+  source: Uint8Array,
+  sourceOffset: number,
+  size: number,
+): void {
+  const offset = checkedIndexTuple(page, offnum);
+  checkSource(source, sourceOffset, size);
+  const oldSize = MAXALIGN(page.itemLength(offnum));
+  const upper = page.upper + oldSize - MAXALIGN(size);
+  if (page.lower > upper) {
+    throw new CorruptionError(
+      `Cannot replace an item by one of ${size} bytes: page has ${page.upper + oldSize - page.lower} free`,
+    );
+  }
+  shiftTuples(page, offset, oldSize, page.maxOffsetNumber());
+  page.setItemId(offnum, upper, LP_NORMAL, size);
+  page.upper = upper;
+  copyToPage(page, upper, source, sourceOffset, size);
 }
 
 /** `PageIndexTupleDeleteNoCompact` (BRIN): removes a tuple, keeps its line pointer unused unless it is the last. */
@@ -424,11 +456,7 @@ export function pageIndexTupleOverwrite(
   const offset = checkedIndexTuple(page, offnum);
   const oldSize = MAXALIGN(page.itemLength(offnum));
   const alignedNewSize = MAXALIGN(newSize);
-  if (sourceOffset < 0 || newSize < 0 || sourceOffset + newSize > source.length) {
-    throw new CorruptionError(
-      `Cannot overwrite an item: ${newSize} bytes at ${sourceOffset} of a source of ${source.length}`,
-    );
-  }
+  checkSource(source, sourceOffset, newSize);
   if (alignedNewSize > oldSize + (page.upper - page.lower)) {
     throw new CorruptionError(`Cannot overwrite index tuple ${offnum}: ${newSize} bytes do not fit`);
   }

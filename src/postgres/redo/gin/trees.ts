@@ -25,7 +25,7 @@ import {
 } from "../../page/index_tuple.ts";
 import { FirstOffsetNumber, InvalidOffsetNumber, type Page } from "../../page/page.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
-import { copyBytes, pageAddItem, pageIndexTupleDelete } from "../page_edit.ts";
+import { copyBytes, pageAddItem, pageIndexTupleReplace } from "../page_edit.ts";
 import { checkedData, checkedMain, corruptRecord } from "../record_checks.ts";
 import {
   checkedEntry,
@@ -87,9 +87,8 @@ export function insertEntry(page: Page, record: DecodedRecord, index: number, is
   }
   if (bytes[data + 2] !== 0) {
     if (!isLeaf) throw corruptRecord(record, "an entry on an upper page is to be replaced");
-    pageIndexTupleDelete(page, offnum);
-  }
-  pageAddItem(page, bytes, tuple, size, offnum, false);
+    pageIndexTupleReplace(page, offnum, bytes, tuple, size);
+  } else pageAddItem(page, bytes, tuple, size, offnum, false);
 }
 
 /** INSERT on an upper page of a posting tree: a downlink. */
