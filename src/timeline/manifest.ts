@@ -41,7 +41,7 @@ export interface RetentionPolicy {
   readonly keepWalBytes?: number;
 }
 
-/** Holds history: pages stay readable at and above this LSN. */
+/** Holds history: pages stay readable at exactly this LSN, also when the cut-off has passed it. */
 export interface ManifestPin {
   readonly name: string;
   readonly lsn: Lsn;
@@ -81,7 +81,10 @@ export interface Manifest {
   /** All WAL up to this record end is in the layers named here. */
   readonly diskConsistentLsn: Lsn;
   readonly layers: readonly ManifestLayer[];
-  /** History below is collected, or being collected: no read below is answered. At least `consistentLsn`. */
+  /**
+   * History below is collected, or being collected: no read below is answered but at the LSNs of pins and branches. At
+   * least `consistentLsn`, and never lower than it was.
+   */
   readonly cutoffLsn: Lsn;
   readonly retention: RetentionPolicy;
   readonly pins: readonly ManifestPin[];

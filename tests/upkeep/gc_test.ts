@@ -1,18 +1,23 @@
 /** Retention and collection: what goes, what stays, and that no read that is still possible ever changes. */
+import { setU32, setU64 } from "../../src/bytes/little_endian.ts";
 import { LsnCollectedError } from "../../src/errors.ts";
 import type { Lsn } from "../../src/lsn.ts";
 import { attachReader } from "../../src/read/attach.ts";
 import { LayerMap } from "../../src/layer/layer_map.ts";
+import { XLOG_XACT_COMMIT } from "../../src/postgres/effects/xact_record.ts";
+import { RM_XACT_ID } from "../../src/postgres/wal/rmgr.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { readManifest, updateManifest } from "../../src/timeline/manifest_store.ts";
 import { layerKey, layerPrefix } from "../../src/timeline/object_keys.ts";
+import { POSTGRES_EPOCH_MS } from "../../src/timeline/time_values.ts";
 import { createBranch, deleteTimeline, listBranches } from "../../src/upkeep/branch.ts";
 import { CollectionTask } from "../../src/upkeep/collection_task.ts";
 import { collect, type CollectionOptions, isEmptyPlan, planCollection } from "../../src/upkeep/gc.ts";
 import { findOrphans } from "../../src/upkeep/orphans.ts";
 import { removePin, setPin } from "../../src/upkeep/pins.ts";
-import { unneededLayers } from "../../src/upkeep/retain.ts";
+import { allowedCutoff, unneededLayers } from "../../src/upkeep/retain.ts";
 import { assert, suite } from "../support/harness.ts";
+import { recordOf } from "../support/made_wal.ts";
 import { SeededRandom, seededRandom } from "../support/random.ts";
 import { TEST_START } from "../support/written_timeline.ts";
 import { Twins } from "./twins.ts";
@@ -78,7 +83,8 @@ test("collect(): no read at or above the cut-off, at a pin, or in a branch ever 
   const random = seededRandom("upkeep/gc");
   let collected = 0;
   for (let round = 0; round < 4; round++) {
-    const twins = await Twins.open(random.fork());
+    // Time jumps here: nothing is flushed by it in the midst of a jump.
+    const twins = await Twins.open(random.fork(), { flusher: { flushIntervalMs: 1e15 } });
     const { store, clock } = twins.kept;
     const pins = new Map<string, Lsn>();
     const branches = new Map<string, Lsn>();
@@ -337,6 +343,62 @@ test("planCollection() keeps everything without a policy, and nothing goes witho
   assert.equal(plan.layers, []);
   assert.is(plan.cutoffLsn, twins.lsns.at(-1));
   await twins.check(0);
+  await twins.close();
+});
+
+test("space stays bounded as WAL goes on: images, compaction and collection keep pace", async () => {
+  const twins = await Twins.open(new SeededRandom(11));
+  const task = new CollectionTask({ retention: { keepWalBytes: 30_000 }, graceMs: 0, intervalMs: 0 });
+  const { signal } = new AbortController();
+  const bytes: number[] = [];
+  for (let flush = 0; flush < 40; flush++) {
+    await twins.writeRandom(25);
+    await twins.flush();
+    await twins.compact({ runsMax: 3 });
+    await twins.makeImages();
+    await task.run(twins.target, signal);
+    const { timeline } = twins.kept;
+    assert.ok(twins.lsns.at(-1)! - timeline.cutoffLsn <= 30_000 + 8);
+    assert.is(await objectCount(twins), timeline.layers.count);
+    bytes.push(timeline.layers.totalBytes);
+  }
+  const early = Math.max(...bytes.slice(0, 20));
+  const late = Math.max(...bytes.slice(20));
+  assert.ok(late < 1.5 * early, `${early} bytes at most at first, ${late} later`);
+  await twins.close();
+});
+
+test("allowedCutoff() keeps what either time or WAL keeps, by the server's commit times", async () => {
+  const twins = await filled();
+  const { clock, reader, store } = twins.kept;
+  const nowMs = clock.now();
+  const commit = async (xid: number, agoMs: number) => {
+    const main = new Uint8Array(8);
+    setU64(main, 0, (nowMs - agoMs - POSTGRES_EPOCH_MS) * 1000);
+    const record = recordOf(RM_XACT_ID, XLOG_XACT_COMMIT, [], main);
+    setU32(record, 4, xid);
+    await twins.write(record);
+    return twins.lsns.at(-1)!;
+  };
+  const allowed = async (keepMs?: number, keepWalBytes?: number) => {
+    const { manifest } = (await readManifest(store, "main"))!;
+    return await allowedCutoff(reader, manifest, { keepMs, keepWalBytes }, nowMs);
+  };
+  const [day, hour] = [86_400_000, 3_600_000];
+  const old = await commit(900, 10 * day);
+  await twins.writeRandom(5);
+  const before = twins.lsns.at(-1)!;
+  const recent = await commit(901, hour);
+  await twins.writeRandom(5);
+  await twins.flush();
+  const end = twins.lsns.at(-1)!;
+  assert.is(await allowed(), TEST_START);
+  assert.is(await allowed(undefined, 800), end - 800);
+  assert.is(await allowed(day), before);
+  assert.is(await allowed(20 * day), TEST_START);
+  assert.is(await allowed(hour / 2), recent);
+  assert.is(await allowed(day, end - old), old);
+  assert.is(await allowed(day, 8), before);
   await twins.close();
 });
 
