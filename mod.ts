@@ -96,6 +96,23 @@ export { type PageEvent, pageHistory, type PageHistoryOptions } from "./src/read
 export { describeRecord } from "./src/postgres/wal/describe.ts";
 export type { RedoContext, RedoFunction, RedoTarget } from "./src/postgres/redo/registry.ts";
 
+// History: retention, collection, pins, branches ---------------------------------------------------------------------
+
+export {
+  type BranchOptions,
+  createBranch,
+  deleteTimeline,
+  listBranches,
+  type TimelineListing,
+} from "./src/upkeep/branch.ts";
+export { type PinOptions, removePin, setPin } from "./src/upkeep/pins.ts";
+export { collect, type CollectionOptions, type CollectionPlan, planCollection } from "./src/upkeep/gc.ts";
+export { CollectionTask, type CollectionTaskOptions } from "./src/upkeep/collection_task.ts";
+export { findOrphans, type Orphan } from "./src/upkeep/orphans.ts";
+export type { RetentionChange } from "./src/upkeep/retain.ts";
+export type { BranchPoint, ManifestPin, RemovedLayer, RetentionPolicy } from "./src/timeline/manifest.ts";
+export { updateManifest } from "./src/timeline/manifest_store.ts";
+
 // Times and LSNs -----------------------------------------------------------------------------------------------------
 
 export {
