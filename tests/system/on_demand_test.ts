@@ -20,13 +20,16 @@ import { MinioStore, type MinioStoreOptions } from "../../src/store/minio.ts";
 import { retrying } from "../../src/store/retrying.ts";
 import { layerKey } from "../../src/timeline/object_keys.ts";
 import { followCluster } from "../support/follow.ts";
+import { FastClock } from "../support/fast_clock.ts";
 import { assert, suite } from "../support/harness.ts";
+import { filledPage, imageRecord } from "../support/made_wal.ts";
 import { type Minio, minioOrSkip } from "../support/minio.ts";
 import { startCluster } from "../support/postgres.ts";
 import { type SeededRandom, seededRandom } from "../support/random.ts";
 import { type ProxyFault, TcpProxy } from "../support/tcp_proxy.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temp.ts";
 import { waitFor } from "../support/wait.ts";
+import { WrittenTimeline } from "../support/written_timeline.ts";
 
 const test = suite("system/on demand", { timeoutMs: 120_000, sanitize: false });
 const startMinio = await minioOrSkip((reason) => test.skip(reason));
@@ -355,6 +358,55 @@ if (startMinio !== undefined) {
     await raw.close();
   });
 
+  test("while the network fails at random, writes go on, and what is acknowledged is there", async () => {
+    const random = seededRandom("faults of writes");
+    await using proxy = new TcpProxy(minio.port);
+    const impatient = { connectTimeoutMs: 500, firstByteTimeoutMs: 500, idleTimeoutMs: 500, prefix: "shaky" };
+    const raw = storeAt(proxy.endpoint, impatient);
+    const clock = new FastClock(10);
+    const shaky = retrying(raw, { clock, attempts: 4, backoff: { initialMs: 10, maxMs: 100 } });
+    const clean = storeAt(minio.endpoint, { prefix: "shaky" });
+    let written = await WrittenTimeline.open({ store: shaky, clock });
+    clock.random = () => random.float();
+    const moments: { lsn: Lsn; byte: number }[] = [];
+    let lives = 1;
+    while (proxy.faults < 100) {
+      proxy.fault = () => random.chance(0.4) ? randomFault(random) : undefined;
+      for (let n = random.int(1, 5); n > 0; n--) {
+        const byte = random.int(1, 255);
+        const lsn = await written.writeOne(imageRecord({ block: 0, image: filledPage(byte) }));
+        moments.push({ lsn, byte });
+      }
+      proxy.disconnect();
+      await written.flush();
+      const acknowledged = written.timeline.remoteConsistentLsn;
+      assert.is(acknowledged, moments.at(-1)!.lsn);
+      const attached = await attach({ store: clean });
+      assert.is(attached.timeline.lastRecordLsn, acknowledged, "the store has what was acknowledged");
+      const { lsn, byte } = random.pick(moments);
+      assert.is((await attached.reader.getPage({ spc: 1663, db: 5, rel: 16384 }, 0, 0, lsn))[100], byte);
+      await attached.close();
+      if (!random.chance(0.2)) continue;
+      // Another writer takes over; it may need several attempts.
+      await written.close();
+      for (;;) {
+        const next = await WrittenTimeline.open({ store: shaky, clock }).catch((error) => {
+          if (!(error instanceof VarveError)) throw error;
+        });
+        if (next === undefined) continue;
+        written = next;
+        lives++;
+        break;
+      }
+      assert.is(written.timeline.lastRecordLsn, acknowledged);
+    }
+    proxy.fault = () => undefined;
+    await written.close();
+    assert.ok(moments.length > 20 && lives > 1, `${moments.length} records, ${lives} writers`);
+    await raw.close();
+    await clean.close();
+  });
+
   test("of four drives one may be lost: what was written is read, and more is written", async () => {
     await using erasure = await startMinio({ drives: 4 });
     const spread = retrying(
@@ -366,7 +418,7 @@ if (startMinio !== undefined) {
       }),
       { clock: systemClock },
     );
-    for await (const { key } of store.list("")) await spread.put(key, (await store.get(key)).bytes);
+    for await (const { key } of store.list("timelines/")) await spread.put(key, (await store.get(key)).bytes);
     await Deno.remove(erasure.drives[2], { recursive: true });
     await Deno.writeTextFile(erasure.drives[2], "no directory any more");
     const attached = await attach({ store: spread });

@@ -15,10 +15,10 @@ import type { Lsn } from "../../src/lsn.ts";
 import { type AttachedTimeline, attachReader } from "../../src/read/attach.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { retrying } from "../../src/store/retrying.ts";
+import { FastClock } from "../support/fast_clock.ts";
 import { FaultyStore } from "../support/faulty_store.ts";
 import { assert, suite } from "../support/harness.ts";
 import { DB, filledPage, imageRecord, pageRecord, SPC } from "../support/made_wal.ts";
-import { ManualClock } from "../support/manual_clock.ts";
 import { MemoryLocalLayers } from "../support/memory_local_layers.ts";
 import { SeededRandom, seededRandom } from "../support/random.ts";
 import { WrittenTimeline } from "../support/written_timeline.ts";
@@ -29,27 +29,6 @@ const REL = 16384;
 const RELATION = { spc: SPC, db: DB, rel: REL };
 const BLOCKS = 24;
 const FAULTS = 10_000;
-
-/** Real waiting, a thousand times as fast. */
-class FastClock extends ManualClock {
-  override monotonicMs(): number {
-    return performance.now() * 1000;
-  }
-  override sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    if (signal?.aborted) return Promise.reject(signal.reason);
-    return new Promise((resolve, reject) => {
-      const onAbort = () => {
-        clearTimeout(timer);
-        reject(signal!.reason);
-      };
-      const timer = setTimeout(() => {
-        signal?.removeEventListener("abort", onAbort);
-        resolve();
-      }, ms / 1000);
-      signal?.addEventListener("abort", onAbort, { once: true });
-    });
-  }
-}
 
 /** What the pages were after each record. */
 interface Moment {
@@ -78,7 +57,7 @@ test("ten thousand faults: reads are right or refused by class, and what was ack
   const random = seededRandom("random faults");
   const below = new MemoryStore();
   const faulty = new FaultyStore(below, new SeededRandom(random.seed + 1));
-  const clock = new FastClock();
+  const clock = new FastClock(1000);
   clock.random = () => random.float();
   // Few tries, so that errors come through as well.
   const store = retrying(faulty, { clock, attempts: 2, backoff: { initialMs: 1, maxMs: 2 } });
