@@ -25,6 +25,11 @@
  * (`XLogRecordAssemble`), unless it was registered with REGBUF_KEEP_DATA. So redo has what it needs if the data is there,
  * or if this block reference never has any ({@linkcode WITHOUT_BLOCK_DATA}).
  *
+ * One more thing that PostgreSQL's own redo does not get right either: CREATE DATABASE (15 and later, WAL_LOG) logs the
+ * visibility maps that it copies as pages with a hole, which is all of their content (`RelationCopyStorageUsingBuffer`).
+ * Redo has none of their bits then, which costs reads but harms nothing, until an image brings them; bits that redo has and
+ * the primary does not would be wrong all the same.
+ *
  * Not compared: pages of the free space map, which are not kept in step by WAL; pages that did not exist before, or were
  * zero: nothing was there to be changed; everything up to the end of the base backup, which is fuzzy.
  *

@@ -20,7 +20,8 @@ import {
 } from "../layer/key.ts";
 import { NO_SPACE } from "../layer/space_table.ts";
 import { ValueChain } from "../layer/value_chain.ts";
-import { Page } from "../postgres/page/page.ts";
+import { VISIBILITYMAP_FORKNUM } from "../postgres/page/masks.ts";
+import { BLCKSZ, Page, SizeOfPageHeaderData } from "../postgres/page/page.ts";
 import type { RedoFunction } from "../postgres/redo/registry.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
 import type { ImageCodecs } from "../postgres/wal/block_image.ts";
@@ -28,6 +29,7 @@ import type { TimelineReader } from "../read/get_page.ts";
 import { Replayer } from "../read/replay.ts";
 import { hintBitsLogged } from "../timeline/facts.ts";
 import { decodeSize } from "../timeline/sizes.ts";
+import type { PageDifference } from "./verify_images.ts";
 
 interface KnownPage {
   lsn: Lsn;
@@ -115,6 +117,28 @@ export class PageSource {
     }
     copy.setLsn(marked);
     return older.lsn === marked ? copy : undefined;
+  }
+
+  /**
+   * Whether a visibility map page differs only because it came as an image without content; see verify_images.ts.
+   *
+   * @param lsn That the page was made at.
+   */
+  async isHollowMap(
+    space: KeySpace,
+    block: number,
+    lsn: Lsn,
+    { gotPage, expectedPage }: PageDifference,
+    signal?: AbortSignal,
+  ): Promise<boolean> {
+    if (space.d !== VISIBILITYMAP_FORKNUM) return false;
+    for (let at = SizeOfPageHeaderData; at < BLCKSZ; at++) {
+      if ((gotPage[at] & ~expectedPage[at]) !== 0) return false;
+    }
+    const chain = await this.#collect(space, block, lsn, signal);
+    const base = chain.length - 1;
+    return (chain.flags[base] & VALUE_KIND_MASK) === VALUE_FULL_PAGE_IMAGE &&
+      chain.holes[base] >>> 16 === BLCKSZ - SizeOfPageHeaderData;
   }
 
   /** From here on the page is this one, whatever redo makes of it: a mistake is to be found once, not again and again. */

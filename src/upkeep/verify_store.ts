@@ -243,7 +243,11 @@ class StoreVerifier {
       if (!isJudgeable(page, lsn)) return "incomparable";
       const judge = (page: Page) => this.#judge.compare(test, page, space.d, block, this.#record, index);
       const judgement = judge(page);
-      if (!isPosition(judgement, test)) return judgement;
+      if (typeof judgement !== "object") return judgement;
+      if (!isPosition(judgement, test)) {
+        const isHollow = await this.#stored.isHollowMap(space, block, lsn - 1 as Lsn, judgement, signal);
+        return isHollow ? "incomparable" : judgement;
+      }
       const marked = this.#judge.expected.lsn;
       const unstamped = await this.#stored.withoutHintStamps(space, block, page, marked, signal);
       return unstamped === undefined ? judgement : judge(unstamped);

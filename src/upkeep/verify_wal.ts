@@ -199,6 +199,11 @@ export class WalVerifier {
         const unstamped = await this.#pages.withoutHintStamps(space, block, page, marked, signal);
         if (unstamped !== undefined) judgement = this.#judge.judge(record, index, test, unstamped);
       }
+      if (
+        typeof judgement === "object" && await this.#pages.isHollowMap(space, block, lsn, judgement, signal)
+      ) {
+        judgement = "incomparable";
+      }
       if (judgement === "incomparable") return;
       if (test === "position") counts.positions++;
       else counts.pages++;
