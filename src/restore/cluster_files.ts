@@ -81,7 +81,12 @@ export interface ClusterFiles {
 
 /** Makes them. */
 export function clusterFiles(plan: RestorePlan, options: ClusterFilesOptions): ClusterFiles {
-  const shared = [...plan.files, ...preparedFiles(plan), ...originFiles(plan), ...missingConfiguration(plan)];
+  const shared = [
+    ...withPreparedSetting(plan),
+    ...preparedFiles(plan),
+    ...originFiles(plan),
+    ...missingConfiguration(plan),
+  ];
   return options.role === "primary" ? asPrimary(plan, shared, options) : asStandby(plan, shared, options);
 }
 
@@ -191,6 +196,23 @@ function preparedFiles({ preparedTransactions, profile }: RestorePlan): PlannedF
 function originFiles({ origins }: RestorePlan): PlannedFile[] {
   if (origins.size === 0) return [];
   return [{ path: REPLORIGIN_CHECKPOINT_PATH, bytes: encodeReplicationOrigins(origins) }];
+}
+
+const AUTO_CONF = "postgresql.auto.conf";
+
+/**
+ * The plan's files; where transactions are prepared, with the setting that lets a server take them up. The configuration
+ * is that of the base backup, and may be from before the setting was raised: the server would not start.
+ */
+function withPreparedSetting({ files, preparedTransactions, state }: RestorePlan): readonly PlannedFile[] {
+  if (preparedTransactions.size === 0 || state.maxPreparedXacts === 0) return files;
+  const known = files.find(({ path }) => path === AUTO_CONF)?.bytes ?? new Uint8Array(0);
+  const text = new TextDecoder().decode(known).replace(/([^\n])$/, "$1\n") +
+    `# varve restore: prepared transactions need what the primary had\nmax_prepared_transactions = '${state.maxPreparedXacts}'\n`;
+  return [
+    ...files.filter(({ path }) => path !== AUTO_CONF),
+    { path: AUTO_CONF, bytes: new TextEncoder().encode(text) },
+  ];
 }
 
 /** Where configuration is kept outside the data directory, none was backed up: enough to start is put there. */
