@@ -2,7 +2,7 @@
  * Ingest to flushed layers in a directory, beside PostgreSQL's crash recovery of the same WAL, taking turns in one run:
  *
  * ```
- * deno run -A tests/bench/ingest_bench.ts [--transactions 2500000] [--runs 3]
+ * deno run -A tests/bench/ingest_bench.ts [--transactions 2500000] [--runs 3] [--way "fsync off"]
  * ```
  *
  * Reach: at least 1.5 times PostgreSQL's speed; memory below 700 MB at a checkpoint distance of 256 MiB. There is enough WAL
@@ -133,6 +133,12 @@ function watchMemory(): { stop(): number } {
   };
 }
 
+const WAYS: [name: string, how: Pick<IngestOptions, "fsync" | "threaded">][] = [
+  ["one thread, fsync off", {}],
+  ["layer encoder, fsync off", { threaded: true }],
+  ["layer encoder, fsync on", { threaded: true, fsync: true }],
+];
+
 /** Ratios of one way to ingest, one for each run. */
 interface Ratios {
   elapsed: number[];
@@ -142,7 +148,8 @@ interface Ratios {
   all: number[];
 }
 
-export async function ingestBench(transactions: number, runs: number): Promise<void> {
+/** @param only What the names of the ways to measure contain. */
+export async function ingestBench(transactions: number, runs: number, only: string): Promise<void> {
   const corpus = await walCorpus({ transactions, scale: Math.max(1, Math.round(transactions / 100_000)) });
   const walBytes = corpus.endLsn - corpus.startLsn;
   const line = (what: string, seconds: number, more: string) =>
@@ -152,11 +159,7 @@ export async function ingestBench(transactions: number, runs: number): Promise<v
       } MiB/s ${(corpus.records / seconds / 1e6).toFixed(2)} M records/s, ${more}`,
     );
   console.log(`WAL: ${(walBytes / MIB).toFixed(0)} MiB, ${corpus.records} records, ${runs} runs`);
-  const ways: [string, Pick<IngestOptions, "fsync" | "threaded">][] = [
-    ["one thread, fsync off", {}],
-    ["layer encoder, fsync off", { threaded: true }],
-    ["layer encoder, fsync on", { threaded: true, fsync: true }],
-  ];
+  const ways = WAYS.filter(([name]) => name.includes(only));
   const ratios: Ratios[] = ways.map(() => ({ elapsed: [], busiest: [], all: [] }));
   let peak = 0;
   for (let run = 0; run < runs; run++) {
@@ -200,8 +203,9 @@ if (import.meta.main) {
       options: {
         transactions: { type: "string", default: "2500000" },
         runs: { type: "string", default: "3" },
+        way: { type: "string", default: "" },
       },
     });
-    await ingestBench(Number(values.transactions), Number(values.runs));
+    await ingestBench(Number(values.transactions), Number(values.runs), values.way);
   }
 }
