@@ -1,5 +1,5 @@
 /**
- * `varve info`: the timelines of a store, what each was made from, and what can be read of it. Reads manifests only.
+ * `varve info`: the timelines of a store, what each was made from, and what can be read and restored of it.
  *
  * @module
  */
@@ -16,6 +16,7 @@ import { EXIT_OK } from "./exit_codes.ts";
 import { openForReading } from "./stores.ts";
 import { formatBytes, plural, timelineValue } from "./values.ts";
 import { describeHistory, historyRows, type WindowTimes, windowTimes } from "./info_history.ts";
+import { type ShownWindow, shownWindow, windowRows } from "./info_window.ts";
 import { COMMON, defineVerb, jsonDocument, STORE, type VerbContext } from "./verb.ts";
 
 const OPTIONS = {
@@ -43,7 +44,8 @@ async function runInfo(values: OptionValues<typeof OPTIONS>, context: VerbContex
     // One that is gone since it was listed is none.
     if (stored !== undefined) {
       const { manifest } = stored;
-      timelines.push(describeTimeline(manifest, await windowTimes(store, manifest, context)));
+      const times = await windowTimes(store, manifest, context);
+      timelines.push(describeTimeline(manifest, times, await shownWindow(store, manifest)));
     }
     if (stored === undefined && values.timeline !== undefined) {
       throw unknownTimeline(name, store, await listTimelines(store));
@@ -93,12 +95,14 @@ interface TimelineInfo {
   readonly durableLsn: string;
   readonly layers: { readonly count: number; readonly delta: number; readonly image: number };
   readonly sizes: { readonly total: number; readonly delta: number; readonly image: number };
+  /** What can be restored, by what the store has. */
+  readonly recoverable: ShownWindow;
   readonly history: ReturnType<typeof describeHistory>;
   /** For people. */
   readonly rows: readonly [string, string][];
 }
 
-function describeTimeline(manifest: Manifest, times: WindowTimes): TimelineInfo {
+function describeTimeline(manifest: Manifest, times: WindowTimes, recoverable: ShownWindow): TimelineInfo {
   const { facts, consistentLsn, diskConsistentLsn, layers } = manifest;
   const count = { count: layers.length, delta: 0, image: 0 };
   const sizes = { total: 0, delta: 0, image: 0 };
@@ -128,8 +132,9 @@ function describeTimeline(manifest: Manifest, times: WindowTimes): TimelineInfo 
     durableLsn: to,
     layers: count,
     sizes,
+    recoverable,
     history: describeHistory(manifest),
-    rows: historyRows(manifest, times),
+    rows: [...windowRows(recoverable), ...historyRows(manifest, times)],
   };
 }
 
