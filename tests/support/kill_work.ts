@@ -91,7 +91,7 @@ export async function collectGarbage(
   const attached = await attachReader({ store, clock: systemClock, timeline });
   try {
     const { reader, manifest } = attached;
-    const options = { store, clock: systemClock, reader, graceMs: -1, ...more };
+    const options = { store, clock: systemClock, reader, graceMs: -1, orphanGraceMs: -1, ...more };
     const plan = await planCollection(manifest, options);
     await collect(plan, (edit) => updateManifest(store, systemClock, timeline, edit), options);
   } finally {
