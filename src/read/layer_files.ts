@@ -218,7 +218,9 @@ export class LayerFiles {
     using: (copy: LocalCopy) => void,
     signal?: AbortSignal,
   ): Promise<Uint8Array> {
-    this.#residency.use(layer.name, this.#options.clock?.now());
+    // Compaction reads a layer once, and then it is gone: nothing to keep, nor to stay for.
+    const isKept = access.cause !== "compaction";
+    if (isKept) this.#residency.use(layer.name, this.#options.clock?.now());
     for (;;) {
       const copy = await this.#copyOf(layer, access, signal);
       if (copy === undefined) break;
@@ -232,7 +234,7 @@ export class LayerFiles {
       }
     }
     const bytes = await this.#track(this.#ranges.read(layer, offset, length, access, signal));
-    if (this.#copies !== undefined && this.#residency.countRange(layer, length)) {
+    if (this.#copies !== undefined && isKept && this.#residency.countRange(layer, length)) {
       this.#downloadLater(layer, access.cause);
     }
     return bytes;

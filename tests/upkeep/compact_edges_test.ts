@@ -5,11 +5,13 @@ import { compareKeys, FAMILY_RELATION, type Key } from "../../src/layer/key.ts";
 import { KEY_MAX, KEY_MIN, keyOf, nextKey, previousKey } from "../../src/layer/key_range.ts";
 import type { LayerDescriptor } from "../../src/layer/layer_descriptor.ts";
 import type { Lsn } from "../../src/lsn.ts";
+import { attachReader } from "../../src/read/attach.ts";
 import { compact } from "../../src/upkeep/compact.ts";
 import { planCompaction, planEverything, type Run } from "../../src/upkeep/compact_plan.ts";
 import { makeImages } from "../../src/upkeep/images.ts";
 import { cutParts, dueParts, rangesWithout } from "../../src/upkeep/images_plan.ts";
 import { UpkeepTarget } from "../../src/upkeep/upkeep_target.ts";
+import { BentStore } from "../support/bent_store.ts";
 import { assert, suite } from "../support/harness.ts";
 import { randomKeys } from "../support/layers.ts";
 import { DB, filledPage, imageRecord, pageRecord, recordOf, SPC } from "../support/made_wal.ts";
@@ -51,6 +53,39 @@ test("compact() reads from the store what is damaged on disk", async () => {
   const target = UpkeepTarget.ofWriter({ attached, store, clock, local }, manifest);
   const done = await compact(target, { ...SMALL, everything: true });
   assert.is(done!.inputs, 4);
+  await twins.check();
+  await twins.close();
+});
+
+test("compact() reads remote layers by range, within its budget, and downloads none of them whole", async () => {
+  const store = new BentStore();
+  const twins = await Twins.open(new SeededRandom(14), { store });
+  for (let flush = 0; flush < 4; flush++) {
+    await twins.writeRandom(60);
+    await twins.flush();
+  }
+  const { clock } = twins.kept;
+  // A guest with a cache that is empty.
+  const local = new MemoryLocalLayers();
+  const attached = await attachReader({ store, clock, local });
+  const inputs = attached.timeline.layers.layers();
+  const total = inputs.reduce((sum, { size }) => sum + size, 0);
+  let longest = 0;
+  const getRange = store.getRange.bind(store);
+  store.getRange = (key, offset, length, options) => {
+    longest = Math.max(longest, length);
+    return getRange(key, offset, length, options);
+  };
+  const target = UpkeepTarget.ofGuest({ attached, store, clock, local });
+  await compact(target, { ...SMALL, everything: true, readBytes: 1 });
+  const { byCause } = attached.files.counters;
+  assert.is(byCause.compaction.downloads + byCause.read.downloads, 0);
+  assert.ok(byCause.compaction.rangeBytes >= total / 2);
+  assert.is(byCause.read.rangeBytes, 0);
+  assert.equal(inputs.filter(({ name }) => local.files.has(name)), []);
+  // The least that one read takes: two of them for each input are what a budget that is too small comes to.
+  assert.ok(longest <= 64 * 1024, `${longest} bytes at once`);
+  await attached.close();
   await twins.check();
   await twins.close();
 });
