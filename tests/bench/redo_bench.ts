@@ -13,6 +13,7 @@
  * @module
  */
 import process from "node:process";
+import { TurnsArena } from "../../src/bytes/arena.ts";
 import { WalAssembler } from "../../src/postgres/wal/assembler.ts";
 import { readWalReusing } from "../support/wal_files.ts";
 import { timeRecovery } from "./recovery.ts";
@@ -22,7 +23,7 @@ import type { WalCorpus } from "./wal_corpus.ts";
 
 const MB = 1e6;
 /** Bytes of WAL that are read at once. */
-const PIECE = 256 * 1024;
+const PIECE = 128 * 1024;
 const RUNS = 5;
 const REACH = 1.5;
 
@@ -39,13 +40,15 @@ export function timeRedo(corpus: WalCorpus): Timing {
   const started = performance.now();
   const { wal, startLsn, profile } = corpus;
   const { walSegmentSize } = wal;
-  const assembler = new WalAssembler({ startLsn, walSegmentSize, profile, endOfWal: "invalid" });
+  const arena = new TurnsArena();
+  const assembler = new WalAssembler({ startLsn, walSegmentSize, profile, endOfWal: "invalid", arena });
   let records = 0;
   for (const { startLsn, data } of readWalReusing(wal, corpus.startLsn, PIECE)) {
     const batch = assembler.push(startLsn, data);
     if (batch === null) continue;
     pages.apply(batch);
     records += batch.count;
+    batch.release?.();
   }
   const seconds = (performance.now() - started) / 1000;
   const { user, system } = process.cpuUsage(cpu);
@@ -56,7 +59,7 @@ export function timeRedo(corpus: WalCorpus): Timing {
   return { seconds, cpuSeconds: (user + system) / MB };
 }
 
-async function benchLoad(name: string): Promise<number> {
+async function benchLoad(name: string): Promise<void> {
   const corpus = await redoCorpus(name);
   const walBytes = corpus.endLsn - corpus.startLsn;
   const line = (what: string, { seconds, cpuSeconds }: Timing) =>
@@ -77,25 +80,28 @@ async function benchLoad(name: string): Promise<number> {
     ratios.push(theirs.seconds / ours.seconds);
     cpuRatios.push(theirs.cpuSeconds / ours.cpuSeconds);
   }
-  const middle = median(ratios);
   console.log(
-    `  varve / PostgreSQL: median ${middle.toFixed(2)} of ${
+    `  varve / PostgreSQL: median ${median(ratios).toFixed(2)} of ${
       ratios.map((ratio) => ratio.toFixed(2)).join(", ")
     }; ` +
       `by processor time ${median(cpuRatios).toFixed(2)}; reach ${REACH}`,
   );
-  return middle;
 }
 
 function median(values: number[]): number {
   return values.toSorted((left, right) => left - right)[values.length >> 1];
 }
 
+/** Each load in a process of its own, so that none runs code that was compiled for another. */
+async function benchLoads(names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    const args = ["run", "-A", new URL(import.meta.url).pathname, name];
+    const { success } = await new Deno.Command(Deno.execPath(), { args, stdin: "null" }).spawn().status;
+    if (!success) throw new Error(`Cannot measure ${name}: its process failed`);
+  }
+}
+
 if (import.meta.main) {
-  const names = Deno.args.length > 0 ? Deno.args : REDO_LOADS;
-  const medians = new Map<string, number>();
-  for (const name of names) medians.set(name, await benchLoad(name));
-  console.log(
-    `varve / PostgreSQL: ${[...medians].map(([name, ratio]) => `${name} ${ratio.toFixed(2)}`).join(", ")}`,
-  );
+  if (Deno.args.length === 1) await benchLoad(Deno.args[0]);
+  else await benchLoads(Deno.args.length > 0 ? Deno.args : REDO_LOADS);
 }

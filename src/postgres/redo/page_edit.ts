@@ -332,11 +332,10 @@ function shiftTuples(page: Page, offset: number, shift: number, nline: number): 
   page.upper = upper + shift;
   const { u32 } = page;
   for (let slot = 5 + FirstOffsetNumber; slot <= 5 + nline; slot++) {
-    const word = u32[slot];
+    const word = u32[slot] | 0;
     // All ones where the item has storage, and lies at or below `offset`: no branch that could be foretold wrongly.
-    const hasStorage = (0 - (word >>> 17)) >> 31;
-    const isBelow = ((word & 0x7fff) - offset - 1) >> 31;
-    u32[slot] = word + (shift & hasStorage & isBelow) | 0;
+    const isBelow = ((word & 0x7fff) - offset - 1 & (0 - (word >>> 17))) >> 31;
+    u32[slot] = word + (shift & isBelow) | 0;
   }
 }
 
