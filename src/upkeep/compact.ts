@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { CorruptionError, PreconditionFailedError } from "../errors.ts";
+import { CorruptionError } from "../errors.ts";
 import { ImageFloors } from "../layer/image_floors.ts";
 import type { Key } from "../layer/key.ts";
 import type { KeyRange } from "../layer/key_range.ts";
@@ -86,7 +86,6 @@ export async function compact(
   const ranges = splitKeys(indexes, layerBytes, imageEnds(target));
   const outputs: LayerDescriptor[] = [];
   for (const range of ranges) outputs.push(await writeRange(target, plan, range, opener, options));
-  checkAge(clock.monotonicMs() - startedMs);
   await target.replace(outputs, plan.inputs, signal);
   const result = {
     runs: plan.runs,
@@ -106,19 +105,6 @@ export async function compact(
     fields: { ...result, lsnStart: formatLsn(plan.lsnStart), lsnEnd: formatLsn(plan.lsnEnd) },
   });
   return result;
-}
-
-/** Objects that nobody names for longer than this may be taken for left over by collection, which gives them an hour. */
-const UNNAMED_MS_MAX = 50 * 60_000;
-
-function checkAge(ms: number): void {
-  if (ms <= UNNAMED_MS_MAX) return;
-  throw new PreconditionFailedError(
-    `Cannot commit a compaction that took ${
-      Math.round(ms / 60_000)
-    } minutes: its layers may have been collected`,
-    { hint: "Give it a greater share of the time, or let it merge fewer bytes at once." },
-  );
 }
 
 /** Layers as upkeep reads them: not through the caches of readers. */

@@ -126,6 +126,7 @@ export class UpkeepTarget {
       }, signal);
     }
     timeline.replaceLayers(add, remove);
+    for (const { name } of add) this.#drawnAtMs.delete(parseLayerName(name)?.unique ?? -1);
     if (faults !== undefined) await faults("compact-after-commit");
     await Promise.all(remove.map(({ name }) => attached.files.forget(name)));
   }
