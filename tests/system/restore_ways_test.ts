@@ -10,6 +10,8 @@ import { CorruptionError, NotFoundError } from "../../src/errors.ts";
 import type { ObjectStore } from "../../src/ports/object_store.ts";
 import { attachReader } from "../../src/read/attach.ts";
 import { restore } from "../../src/restore/restore.ts";
+import { parseRelationPath } from "../../src/postgres/files/relation_path.ts";
+import { backupDirectory } from "../../src/store/directory_files.ts";
 import { restoreDirectory } from "../../src/store/restore_directory.ts";
 import type { FilesStore } from "../../src/store/files.ts";
 import { varve } from "../cli/varve_process.ts";
@@ -133,6 +135,41 @@ test("restore() from a timeline that is being followed has what is not in layers
   await using cluster = await restored.startRestored(MAJOR, `${path}/live`);
   assert.is((await idsOf(cluster)).at(-1), 10004);
   assert.equal(await restored.checkCluster(cluster), []);
+});
+
+test("restore() writes the pages that getPage() reads, also after layers were merged and images made", async () => {
+  const merged = `${path}/merged`;
+  await runCommand("cp", ["-r", `${path}/store`, merged]);
+  const compacted = await varve(["compact", "--store", `file://${merged}`, "--all", "--images", "all"]);
+  assert.is(compacted.code, 0, compacted.stderr);
+  const attached = await attachReader({ store, clock: systemClock });
+  for (
+    const [folder, lsn] of [["store", seen.name.lsn], ["merged", seen.name.lsn], [
+      "merged",
+      undefined,
+    ]] as const
+  ) {
+    const at = lsn ?? attached.timeline.lastRecordLsn;
+    const directory = `${path}/pages-of-${folder}-${at}`;
+    const args = ["--at", formatLsn(at), "--no-sync", "--keep-tli", directory];
+    const result = await varve(["restore", "--store", `file://${path}/${folder}`, ...args]);
+    assert.is(result.code, 0, result.stderr);
+    let pages = 0;
+    for await (const entry of backupDirectory(directory).entries()) {
+      const file = entry.type === "file" ? parseRelationPath(entry.path) : undefined;
+      if (file === undefined) continue;
+      const bytes = await Deno.readFile(`${directory}/${entry.path}`);
+      for (let block = 0; block * 8192 < bytes.length; block++, pages++) {
+        const expected = await attached.reader.getPage(file, file.fork, block, at);
+        const written = bytes.subarray(block * 8192, (block + 1) * 8192);
+        if (written.some((byte, index) => byte !== expected[index])) {
+          throw new Error(`${entry.path} block ${block} of ${folder} at ${formatLsn(at)} differs`);
+        }
+      }
+    }
+    assert.ok(pages > 2000, `${pages} pages compared`);
+  }
+  await attached.close();
 });
 
 test("varve diff names the relation that changed, and its block", async () => {
