@@ -4,7 +4,7 @@
  *   WAL is replayed to `recovery_target_lsn`;
  * - bytes per second of a whole directory: `restore()` as of the end against `pg_basebackup` of a server with the same data.
  *
- * `deno run -A tests/bench/restore_bench.ts [--scale 10] [--transactions 1000000] [--disk]`
+ * `deno run -A tests/bench/restore_bench.ts [--scale 10] [--transactions 1000000] [--rounds 3] [--disk]`
  *
  * @module
  */
@@ -23,7 +23,6 @@ import { runCommand } from "../support/processes.ts";
 import { removeTree, scratchDirectory } from "../support/temp.ts";
 import { walCorpus } from "./wal_corpus.ts";
 
-const ROUNDS = 3;
 /** An odd number: the LSN in the middle is not one at which images were made. */
 const UPKEEP_ROUNDS = 5;
 
@@ -32,6 +31,7 @@ function option(name: string, fallback: number): number {
   return at < 0 ? fallback : Number(Deno.args[at + 1]);
 }
 
+const ROUNDS = option("rounds", 3);
 const transactions = option("transactions", 1_000_000);
 const scale = option("scale", 10);
 const corpus = await walCorpus({ scale, transactions });
