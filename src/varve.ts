@@ -21,7 +21,7 @@ import type { Timeline } from "./timeline/timeline.ts";
 import { type AttachedTimeline, type EngineOptions, loadWriterState, openTimeline } from "./read/attach.ts";
 import { databaseContent } from "./read/database_content.ts";
 import type { BackupDirectory } from "./ports/backup_directory.ts";
-import { CollectionTask } from "./upkeep/collection_task.ts";
+import { CollectionTask, type CollectionTaskOptions } from "./upkeep/collection_task.ts";
 import type { RetentionChange } from "./upkeep/retain.ts";
 import { UpkeepLoop, type UpkeepOptions } from "./upkeep/upkeep_loop.ts";
 import { UpkeepTarget } from "./upkeep/upkeep_target.ts";
@@ -80,6 +80,8 @@ export interface FollowOptions extends WriterOptions {
   upkeep?: UpkeepOptions | false;
   /** Changes how much history the timeline keeps, which stays set; upkeep collects the rest. */
   retention?: RetentionChange;
+  /** How often to collect, and how long objects of removed layers stay. */
+  collection?: Omit<CollectionTaskOptions, "retention">;
   /** Told of the base backup's progress, when the timeline does not exist yet. */
   onBackupProgress?(progress: BackupProgress): void;
   /** Told of +1 for every connection made and -1 for every one gone. */
@@ -167,7 +169,8 @@ export async function follow(options: FollowOptions): Promise<Following> {
 
 /** Keeps up what is being written, for as long as it is. */
 function startUpkeep(
-  { store, clock, local, codec, events, faults, upkeep: policy, retention }: FollowOptions,
+  { store, clock, local, codec, events, faults, upkeep: policy, retention, collection: collecting }:
+    FollowOptions,
   manifest: ManifestWriter,
   writing: Omit<Following, "connection">,
 ): Pick<Following, "upkeep" | "collection" | "close"> {
@@ -175,7 +178,7 @@ function startUpkeep(
     { attached: writing, store, clock, local, codec, events, faults },
     manifest,
   );
-  const collection = new CollectionTask({ retention });
+  const collection = new CollectionTask({ ...collecting, retention });
   const given = policy === false ? {} : policy;
   const upkeep = new UpkeepLoop(target, { ...given, tasks: [collection, ...given?.tasks ?? []] });
   upkeep.start();

@@ -187,6 +187,24 @@ export class TimelineReader {
     return await this.#collect(this.#viewAt(lsn, options), space, block, lsn, options);
   }
 
+  /**
+   * The newest value of a key that a branch's parent holds at an LSN, even beyond the one where the branch leaves it: for
+   * values that are about more LSNs than their own. A copy; undefined if there is none.
+   */
+  async getParentValue(
+    space: KeySpace,
+    block: number,
+    lsn: Lsn,
+    options: ReadOptions = {},
+  ): Promise<Uint8Array | undefined> {
+    const [parent] = this.#ancestorsOf(this.timeline.view());
+    if (parent === undefined) return undefined;
+    const chain = new ValueChain();
+    await parent.fetcher.collect(parent.layers, space, block, lsn, chain, options.signal, options.cause);
+    if (chain.length === 0) return undefined;
+    return chain.buffers[0].slice(chain.offsets[0], chain.offsets[0] + chain.lengths[0]);
+  }
+
   /** Every space of a size family (relations, SLRU segments) that exists at an LSN, with its length, in key order. */
   async listSizes(family: number, lsn: Lsn, options: ReadOptions = {}): Promise<SpaceSize[]> {
     const values = await this.#listAll(sizeFamily(family), lsn, options);

@@ -179,15 +179,25 @@ export async function loadTimes(
   signal?: AbortSignal,
 ): Promise<void> {
   const lsn = timeline.lastRecordLsn;
-  const read = (kind: number, number: number) => readValue(reader, timeSpace(kind, number), lsn, signal);
+  // Values have a version for each batch. Where a branch leaves its parent inside one, the next version tells the rest.
+  const isFreshBranch = timeline.ancestors[0]?.lsn === lsn;
+  const read = async (kind: number, number: number, bytes: number) => {
+    const { space, block } = timeSpace(kind, number);
+    const end = (number + 1) * bytes - 1 as Lsn;
+    return isFreshBranch
+      ? await reader.getParentValue(space, block, end, { signal })
+      : await readValue(reader, { space, block }, lsn, signal);
+  };
   const number = Math.floor(lsn / STRETCH_BYTES);
-  const stretch = await read(TIME_STRETCH, number);
-  const index = stretch === undefined ? -1 : lastSlotOf(decodeStretch(stretch));
-  const slot = index < 0 ? undefined : await read(TIME_SLOT, number * SLOTS_PER_STRETCH + index);
-  const point = await read(TIME_RESTORE_POINT, 0);
+  const stretch = await read(TIME_STRETCH, number, STRETCH_BYTES);
+  const current = Math.floor(lsn / SLOT_BYTES);
+  const index = stretch === undefined ? -1 : lastSlotOf(decodeStretch(stretch), current % SLOTS_PER_STRETCH);
+  const slot = number * SLOTS_PER_STRETCH + index;
+  const bytes = index < 0 ? undefined : await read(TIME_SLOT, slot, SLOT_BYTES);
+  const point = await readValue(reader, timeSpace(TIME_RESTORE_POINT, 0), lsn, signal);
   timeline.times.load(lsn, {
     stretch,
-    slot: slot && { number: number * SLOTS_PER_STRETCH + index, bytes: slot },
+    slot: bytes && { number: slot, bytes },
     restorePointLsn: point === undefined ? INVALID_LSN : decodeRestorePoint(point).lsn,
     checkPointMicros: (checkPointSeconds * 1000 - POSTGRES_EPOCH_MS) * 1000,
   });

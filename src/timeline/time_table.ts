@@ -50,9 +50,9 @@ const NUMBER_COUNT = 6;
 
 /** What a timeline holds of the index at its last record. */
 export interface StoredTimes {
-  /** The value of the stretch that it lies in. */
+  /** The value of the stretch that it lies in; may know of slots and ends beyond. */
   readonly stretch: Uint8Array | undefined;
-  /** The last of its slots that has a list. */
+  /** The last of its slots up to that of the last record that has a list. */
   readonly slot: { readonly number: number; readonly bytes: Uint8Array } | undefined;
   readonly restorePointLsn: Lsn;
   /** The last checkpoint's time, microseconds since 2000. */
@@ -75,6 +75,8 @@ export class TimeTable {
   #slotLength = SLOT_HEADER_BYTES;
   #isSlotChanged = false;
   #isStretchChanged = false;
+  /** Was loaded: what readers find may be a version of the parent's that lacks its last slots. */
+  #isStretchLoaded = false;
 
   constructor() {
     this.#setBefore({ maxMicros: NO_TIME, lastMicros: NO_TIME, lastLsn: INVALID_LSN });
@@ -104,19 +106,27 @@ export class TimeTable {
     }
     const stretch = decodeStretch(stretchBytes);
     this.#firstLsn = stretch.firstLsn;
-    this.#stretchValue.set(stretchBytes);
     this.#slot = Math.floor(lastRecordLsn / SLOT_BYTES);
     this.#stretch = Math.floor(this.#slot / SLOTS_PER_STRETCH);
     this.slotEnd = (this.#slot + 1) * SLOT_BYTES;
+    this.#isStretchLoaded = true;
+    this.#stretchValue.set(stretchBytes);
+    setU32(this.#stretchValue, 40, stretch.slots & ((1 << this.#slot % SLOTS_PER_STRETCH) - 1));
     const slot = stored.slot && decodeSlot(stored.slot.bytes, stored.slot.number);
     this.#setBefore(slot ?? stretch);
-    this.#countFrom(this.#slot);
-    for (const end of slot?.ends ?? []) this.#note(end.lsn, end.micros, end.xid);
-    if (stored.slot?.number !== this.#slot) return this.#beginSlot();
-    const { bytes } = stored.slot;
-    this.#reserve(bytes.length);
-    this.#slotValue.set(bytes);
-    this.#slotLength = bytes.length;
+    const ends = slot?.ends.filter(({ lsn }) => lsn <= lastRecordLsn) ?? [];
+    if (stored.slot?.number === this.#slot) {
+      this.#beginSlot();
+      for (const { lsn, previousLsn, micros, xid, committed } of ends) {
+        this.add(lsn, previousLsn, micros, xid, committed);
+      }
+      // It is written with the next end in this slot; those behind it begin with its sums.
+      this.#isSlotChanged = this.#isStretchChanged = false;
+      this.#isStretchLoaded = true;
+    } else {
+      for (const { lsn, micros, xid } of ends) this.#note(lsn, micros, xid);
+      this.#beginSlot();
+    }
   }
 
   /** Opens the slot of a record that ends beyond the open one. What that had must have been written. */
@@ -132,7 +142,8 @@ export class TimeTable {
       setU64(value, 24, nextXid);
       setU64(value, 32, this.#firstLsn);
       this.#isStretchChanged = true;
-    }
+    } else if (this.#isStretchLoaded) this.#isStretchChanged = true;
+    this.#isStretchLoaded = false;
     this.#beginSlot();
   }
 
@@ -231,7 +242,8 @@ export class TimeTable {
   #markSlot(index: number): void {
     const before = getU32(this.#stretchValue, 40);
     const after = (before | (1 << index)) >>> 0;
-    if (after === before) return;
+    if (after === before && !this.#isStretchLoaded) return;
+    this.#isStretchLoaded = false;
     setU32(this.#stretchValue, 40, after);
     this.#isStretchChanged = true;
   }

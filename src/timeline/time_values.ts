@@ -124,9 +124,9 @@ export function stretchHasSlot(stretch: TimeStretch, index: number): boolean {
   return ((stretch.slots >>> index) & 1) !== 0;
 }
 
-/** The last slot of a stretch that has a list, or -1. */
-export function lastSlotOf(stretch: TimeStretch): number {
-  return 31 - Math.clz32(stretch.slots);
+/** The last slot of a stretch, up to number `index`, that has a list, or -1. */
+export function lastSlotOf(stretch: TimeStretch, index: number): number {
+  return 31 - Math.clz32(stretch.slots & (-1 >>> (31 - index)));
 }
 
 export function setMicros(bytes: Uint8Array, at: number, micros: number): void {

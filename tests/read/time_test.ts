@@ -13,6 +13,7 @@ import {
   timestampOfLsn,
   unixMicrosOf,
 } from "../../src/read/time.ts";
+import { createBranch } from "../../src/upkeep/branch.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { assert, suite } from "../support/harness.ts";
 import { recordOf } from "../support/made_wal.ts";
@@ -206,6 +207,33 @@ test("lsnOfRestorePoint() finds the first of a name, also after a restart", asyn
   await assert.rejects(lsnOfRestorePoint(reader, "weekly"), NotFoundError);
   await modelled.written.close();
   await store.close();
+});
+
+test("a branch that leaves its parent inside a batch knows what ended before it", async () => {
+  const parent = await Modelled.open();
+  const { store } = parent;
+  const { clock } = parent.written;
+  await parent.write(Array.from({ length: 10 }, (_, n) => {
+    const micros = DAY + n * SECOND;
+    return { record: endRecord(800 + n, micros), xid: 800 + n, micros };
+  }));
+  await parent.written.flush();
+  const { lsn } = parent.ends[5];
+  await createBranch({ store, clock, parent: parent.written.reader, lsn, name: "branch" });
+  for (const gap of [100, 100_000]) {
+    const branch = await WrittenTimeline.open({ store, clock, name: "branch" });
+    const from = branch.timeline.lastRecordLsn;
+    await branch.write(noopRecord(gap), endRecord(900, DAY + 100 * SECOND));
+    const { reader } = branch;
+    assert.is((await lsnOfTimestamp(reader, unixMicrosOf(DAY + 4 * SECOND))).kind, "past");
+    const found = await lsnOfTimestamp(reader, unixMicrosOf(DAY + 50 * SECOND));
+    assert.is(found.kind, "found");
+    assert.equal(found.last, { lsn, unixMicros: unixMicrosOf(DAY + 5 * SECOND) });
+    assert.ok(found.lsn > from);
+    // Not flushed: the next one begins where the branch does, too.
+    await branch.close();
+  }
+  await parent.written.close();
 });
 
 test("lsnOfTimestamp() reads few values of a long history", async () => {
