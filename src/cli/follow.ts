@@ -74,6 +74,12 @@ const OPTIONS = {
   ),
   compactMemory: defaulted("SIZE", "Memory for layers that are being merged", "32MiB", sizeValue),
   ...RETENTION,
+  grace: defaulted(
+    "DURATION",
+    "Objects of removed layers stay so long, for readers that are under way",
+    "1h",
+    durationValue,
+  ),
   giveUpAfter: optional(
     "DURATION",
     "Fail when the source could not be reached for so long; else it is tried for ever",
@@ -116,6 +122,13 @@ async function runFollow(values: FollowValues, context: VerbContext): Promise<nu
       "Say where layers are kept on disk.",
     );
   }
+  const retention = retentionChange(values);
+  if (retention !== undefined && values.compact === "off") {
+    throw new UsageError(
+      "Cannot keep to --keep and --keep-wal with --compact=off: collection needs the images that it makes",
+      "Leave out --compact=off, or run varve compact and varve gc now and then.",
+    );
+  }
   const connection = await sourceConnection(values, context.env, reporter);
   const token = await listenToken(values, context);
   using shutdown = new Shutdown(terminal);
@@ -154,7 +167,8 @@ async function runFollow(values: FollowValues, context: VerbContext): Promise<nu
     flushIntervalMs: values.flushInterval,
     verify: verifyOptions(values, context),
     upkeep: values.compact === "auto" ? { readBytes: values.compactMemory } : false,
-    retention: retentionChange(values),
+    retention,
+    collection: { graceMs: values.grace },
     events: (event) => {
       if (event.topic === "bootstrap.done") backup.end();
       server?.metrics.onEvent(event);
