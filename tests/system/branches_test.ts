@@ -24,6 +24,7 @@ import { assert, suite } from "../support/harness.ts";
 import { type Cluster, startCluster } from "../support/postgres.ts";
 import { postgresBinaries } from "../support/postgres_binaries.ts";
 import { assertSame, hashTables, startRestored } from "../support/restored.ts";
+import { waitFor } from "../support/wait.ts";
 import { removeTree, scratchDirectory } from "../support/temp.ts";
 
 const MAJOR = 17;
@@ -180,6 +181,47 @@ test("the moment before a disaster is found, branched off, restored, and followe
     // And from the branch's beginning, which only its parent's pages tell.
     await using again = await restoreAndStart(store, "main", lsn, `${path}/again`);
     assertSame(await hashTables(again), before, "the parent still holds it");
+    await store.close();
+  } finally {
+    await removeTree(path);
+  }
+});
+
+test("a follower with retention keeps space bounded, and what it keeps is right", async () => {
+  const path = await Deno.makeTempDir({ prefix: "varve-retention-", dir: await scratchDirectory() });
+  try {
+    await using cluster = await startCluster({ major: MAJOR });
+    const store = await testStore(`${path}/store`);
+    const following = await followCluster(cluster, store, {
+      checkpointDistance: 512 * 1024,
+      upkeep: { intervalMs: 50, busyShare: 1, layerBytes: 1024 * 1024, imageDeltaBytesMin: 256 * 1024 },
+      retention: { keepWalBytes: 1024 * 1024 },
+      collection: { intervalMs: 50, graceMs: 0 },
+    });
+    await cluster.exec("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    await cluster.exec("INSERT INTO t SELECT i, '' FROM generate_series(1, 2000) i");
+    const { timeline, collection } = following;
+    const startLsn = timeline.lastRecordLsn;
+    const collected = () => collection!.counters.deletedObjects;
+    while (collected() < 30) {
+      await cluster.exec("UPDATE t SET v = md5(random()::text || v)");
+      await makeDurable(following, cluster);
+    }
+    const [{ point }] = await cluster.exec("SELECT pg_current_wal_flush_lsn() AS point");
+    await waitFor(() => timeline.cutoffLsn > startLsn, { what: "the cut-off moves" });
+    await cluster.exec("CHECKPOINT");
+    await cluster.stop("fast");
+    await following.follower.stop();
+    assert.ok(timeline.cutoffLsn >= parseLsn(String(point)) - 4 * 1024 * 1024);
+    await judge(cluster, store, "main");
+    await following.close();
+    const attached = await attachReader({ store, clock: systemClock });
+    assert.is(attached.manifest.retention.keepWalBytes, 1024 * 1024);
+    await assert.rejects(
+      timestampOfLsn(attached.reader, attached.manifest.cutoffLsn - 8 as Lsn),
+      LsnCollectedError,
+    );
+    await attached.close();
     await store.close();
   } finally {
     await removeTree(path);
