@@ -4,6 +4,7 @@
  * @module
  */
 import { writeFile } from "node:fs/promises";
+import process from "node:process";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import type { RestoreTarget } from "../ports/restore_target.ts";
 import { type AttachedTimeline, attachReader } from "../read/attach.ts";
@@ -142,6 +143,13 @@ async function openTarget(
   if (values.as === "tar") {
     const mtime = Math.floor(context.clock.now() / 1000);
     return restoreTar({ write: (bytes) => context.terminal.write(bytes), mtime, owner });
+  }
+  if (owner === undefined && process.getuid?.() === 0) {
+    context.reporter.onEvent({
+      level: "warn",
+      topic: "restore.owner",
+      message: "Run by root without --owner: the files will be root's, and PostgreSQL does not run as root",
+    });
   }
   return await restoreDirectory(directory, {
     tablespaceMap: values.tablespaceMap,

@@ -116,6 +116,12 @@ export async function targetLsn(
   if (given.length > 1) {
     throw new UsageError("Cannot restore to several targets", "Give one --at or --target-… only.");
   }
+  if (exclusive && lsn === undefined && targetTime === undefined && targetXid === undefined) {
+    throw new UsageError(
+      "Cannot stop before the target",
+      "--target-exclusive goes with --target-lsn, -time or -xid.",
+    );
+  }
   // Record ends are multiples of 8: one byte before is before every record that ends there.
   if (lsn !== undefined) return exclusive ? lsn - 1 as Lsn : lsn;
   if (targetXid !== undefined) {

@@ -55,22 +55,31 @@ export async function verifyDirectory(
     problemCount++;
     if (problems.length < PROBLEMS_KEPT) problems.push(problem);
   };
+  const judge = (path: string, block: number) => {
+    pages++;
+    const problem = checkPage(page, lsn);
+    if (problem !== undefined) tell(`${path} block ${block}: ${problem}`);
+    if (!hasChecksums || page.isNew()) return;
+    const expected = pageChecksum(page, block);
+    if (page.checksum === expected) checksums++;
+    else tell(`${path} block ${block}: its checksum is ${page.checksum}, expected ${expected}`);
+  };
   for await (const { path, type, size } of directory.entries(signal)) {
     const relation = type === "file" ? parseRelationPath(path) : undefined;
     if (relation === undefined) continue;
     files++;
     if (size % BLCKSZ !== 0) tell(`${path}: its ${size} bytes are not whole pages`);
     let block = relation.segment * RELATION_SEGMENT_BLOCKS;
+    let filled = 0;
     for await (const chunk of directory.read(path, signal)) {
-      for (let at = 0; at + BLCKSZ <= chunk.length; at += BLCKSZ, block++) {
-        page.u8.set(chunk.subarray(at, at + BLCKSZ));
-        pages++;
-        const problem = checkPage(page, lsn);
-        if (problem !== undefined) tell(`${path} block ${block}: ${problem}`);
-        if (!hasChecksums || page.isNew()) continue;
-        const expected = pageChecksum(page, block);
-        if (page.checksum === expected) checksums++;
-        else tell(`${path} block ${block}: its checksum is ${page.checksum}, expected ${expected}`);
+      for (let at = 0; at < chunk.length;) {
+        const part = Math.min(BLCKSZ - filled, chunk.length - at);
+        page.u8.set(chunk.subarray(at, at + part), filled);
+        filled += part;
+        at += part;
+        if (filled < BLCKSZ) break;
+        judge(path, block++);
+        filled = 0;
       }
       bytesDone += chunk.length;
       onProgress?.({ bytesDone });

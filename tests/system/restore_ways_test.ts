@@ -10,6 +10,7 @@ import { CorruptionError, NotFoundError } from "../../src/errors.ts";
 import type { ObjectStore } from "../../src/ports/object_store.ts";
 import { attachReader } from "../../src/read/attach.ts";
 import { restore } from "../../src/restore/restore.ts";
+import { verifyDirectory } from "../../src/restore/verify.ts";
 import { parseRelationPath } from "../../src/postgres/files/relation_path.ts";
 import { backupDirectory } from "../../src/store/directory_files.ts";
 import { restoreDirectory } from "../../src/store/restore_directory.ts";
@@ -298,6 +299,18 @@ test("varve restore refuses a directory that is not empty, and replaces it with 
   assert.is((await varve([...args, "--force"])).code, 0);
   assert.ok(!await exists(`${directory}/precious`) && await exists(`${directory}/global/pg_control`));
   assert.equal(await leftovers("full"), ["full"]);
+});
+
+test("verifyDirectory() finds a page that was damaged after it was written", async () => {
+  const directory = `${path}/full`;
+  const file = `${directory}/base/1/1259`;
+  const bytes = await Deno.readFile(file);
+  bytes[8192 + 5000] ^= 0x01;
+  await Deno.writeFile(file, bytes);
+  const { problems, pages } = await verifyDirectory(backupDirectory(directory), { lsn: 0x7fff_ffff as Lsn });
+  assert.ok(pages > 1000);
+  assert.is(problems.length, 1);
+  assert.match(problems[0], /^base\/1\/1259 block 1: its checksum is \d+, expected \d+$/);
 });
 
 test("varve restore --dry-run writes nothing", async () => {
