@@ -37,8 +37,16 @@ const STEPS = [
   "SELECT count(*), sum(v) FROM t",
 ];
 
-/** Makes one; takes about two seconds. */
-export async function verifiedWal(major: PostgresMajor, settings: Settings = {}): Promise<VerifiedWal> {
+/**
+ * Makes one; takes about two seconds.
+ *
+ * @param work Instead of the usual one.
+ */
+export async function verifiedWal(
+  major: PostgresMajor,
+  settings: Settings = {},
+  work: (cluster: Cluster) => Promise<void> = runSteps,
+): Promise<VerifiedWal> {
   const cluster = await startCluster({
     major,
     checksums: true,
@@ -51,8 +59,8 @@ export async function verifiedWal(major: PostgresMajor, settings: Settings = {})
     if (cp === undefined) throw new Error("Cannot copy: no cp on this machine");
     await runCommand(cp, ["-a", cluster.dataDir, base]);
     await cluster.start();
-    await runSteps(cluster);
-    const [{ rel }] = await cluster.exec("SELECT pg_relation_filenode('t')::int AS rel");
+    await work(cluster);
+    const [{ rel }] = await cluster.exec("SELECT pg_relation_filenode(to_regclass('t'))::int AS rel");
     await cluster.stop("fast");
     const wal = `${cluster.dataDir}/pg_wal`;
     return { cluster, base, wal, rel, [Symbol.asyncDispose]: () => cluster.dispose() };

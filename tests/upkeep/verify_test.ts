@@ -6,11 +6,12 @@
  */
 import { systemClock } from "../../src/deps/system_clock.ts";
 import type { Lsn } from "../../src/lsn.ts";
+import { VISIBILITYMAP_FORKNUM } from "../../src/postgres/page/masks.ts";
 import { type RedoFunction, redoRecord } from "../../src/postgres/redo/registry.ts";
 import { describeBlockChange } from "../../src/postgres/wal/describe_blocks.ts";
 import { describeRecord, fullRecordTypeName } from "../../src/postgres/wal/describe.ts";
 import { DecodedRecord } from "../../src/postgres/wal/record.ts";
-import { RM_HEAP_ID } from "../../src/postgres/wal/rmgr.ts";
+import { RM_HEAP2_ID, RM_HEAP_ID } from "../../src/postgres/wal/rmgr.ts";
 import { attachReader } from "../../src/read/attach.ts";
 import { pageHistory } from "../../src/read/page_history.ts";
 import { backupDirectory, segmentDirectory } from "../../src/store/directory_files.ts";
@@ -37,6 +38,8 @@ import {
 const test = suite("upkeep/verify", { timeoutMs: 120_000, sanitize: false });
 
 const clock = systemClock;
+/** `FirstNormalObjectId`: of databases that were made later. */
+const FIRST_NORMAL_OID = 16384;
 let wal: VerifiedWal;
 
 test.before(async () => {
@@ -67,6 +70,17 @@ async function verifyOf(store: MemoryStore, options: StoreVerifyOptions = {}) {
     return await verifyStore(attached, options);
   } finally {
     await attached.close();
+  }
+}
+
+function forEachRecord({ base, wal }: VerifiedWal, visit: (record: DecodedRecord) => void): void {
+  const profile = profileOfDataDirectory(base);
+  const record = new DecodedRecord(profile);
+  for (const batch of readRecords(openWalDirectory(wal), readControlPoints(base).redoLsn, profile)) {
+    for (let index = 0; index < batch.count; index++) {
+      record.decode(batch.bytes, batch.offsets[index], batch.endLsns[index] as Lsn);
+      visit(record);
+    }
   }
 }
 
@@ -117,6 +131,22 @@ function wrongRedo(rel: number) {
   };
   return { wrong, redo };
 }
+
+test("importTimeline({ verify }) knows that visibility maps of a copied database come without content", async () => {
+  await using copied = await verifiedWal(15, {}, async (cluster) => {
+    await cluster.exec("CREATE DATABASE copied STRATEGY wal_log");
+    await cluster.exec("CREATE TABLE more AS SELECT i FROM generate_series(1, 50) i", "copied");
+    await cluster.exec("VACUUM", "copied");
+  });
+  let judged = 0;
+  forEachRecord(copied, (record) => {
+    const isMap = record.rmid === RM_HEAP2_ID && record.blockFork[0] === VISIBILITYMAP_FORKNUM;
+    if (isMap && record.blockDb[0] >= FIRST_NORMAL_OID && record.hasImage(0)) judged++;
+  });
+  assert.ok(judged > 0, "maps of the copied database were changed");
+  const report = await importWal(copied, new MemoryStore(), {});
+  assert.is(report.total().differences, 0, report.format());
+});
 
 test("importTimeline({ verify }) tells of a redo that is wrong in one byte, once, with both pages", async () => {
   const { wrong, redo } = wrongRedo(wal.rel);
@@ -238,19 +268,13 @@ test("pageHistory() lists what touched a page, down to the beginning, and what b
 });
 
 test("describeBlockChange() has words for every page that a record names", () => {
-  const profile = profileOfDataDirectory(wal.base);
-  const record = new DecodedRecord(profile);
   const types = new Set<string>();
-  const { redoLsn } = readControlPoints(wal.base);
-  for (const batch of readRecords(openWalDirectory(wal.wal), redoLsn, profile)) {
-    for (let index = 0; index < batch.count; index++) {
-      record.decode(batch.bytes, batch.offsets[index], batch.endLsns[index] as Lsn);
-      if (record.blockCount > 0) types.add(fullRecordTypeName(profile, record.rmid, record.info));
-      for (let block = 0; block < record.blockCount; block++) {
-        assert.match(describeBlockChange(record, block), /^[a-z][^|@]+/, describeRecord(record));
-      }
+  forEachRecord(wal, (record) => {
+    if (record.blockCount > 0) types.add(fullRecordTypeName(record.profile, record.rmid, record.info));
+    for (let block = 0; block < record.blockCount; block++) {
+      assert.match(describeBlockChange(record, block), /^[a-z][^|@]+/, describeRecord(record));
     }
-  }
+  });
   assert.ok(types.size > 40, `${types.size} types`);
 });
 

@@ -27,15 +27,26 @@ import {
   RM_XLOG_ID,
 } from "./rmgr.ts";
 
+/** A number at a fixed place of main data. */
+interface Field {
+  readonly name: string;
+  readonly offset: number;
+  readonly size: number;
+  /** u: unsigned, i: signed, x: hexadecimal. */
+  readonly kind: string;
+}
+
 /** One record type. */
 interface Shape {
   /** What the page is to the record, by block id; the last one stands for all further ids. */
   readonly parts: readonly string[];
-  /** `name@offset:type`, types u8, x8 (hexadecimal), u16, x16, u32, i32; separated by blanks. */
-  readonly fields: string;
+  readonly fields: readonly Field[];
 }
 
-/** Types of a manager by the upper four bits of `xl_info`, parts and fields separated by `|`: `old page, new page | off@0:u16`. */
+/**
+ * Types of a manager by the upper four bits of `xl_info`, as text that is parsed when it is first needed: parts, a bar,
+ * and fields as `name@offset:type`, types u8, x8, u16, x16, u32, i32: `old page, new page | off@0:u16`.
+ */
 type Shapes = Readonly<Record<number, string>>;
 
 const HEAP: Shapes = {
@@ -208,26 +219,38 @@ function shapeOf(record: DecodedRecord, opcode: number): Shape | undefined {
     : SHAPES[record.rmid];
   const text = shapes?.[opcode];
   if (text === undefined) return undefined;
+  let shape = PARSED.get(text);
+  if (shape === undefined) PARSED.set(text, shape = parseShape(text));
+  return shape;
+}
+
+const PARSED = new Map<string, Shape>();
+
+function parseShape(text: string): Shape {
   const [parts, fields] = text.split("|");
-  return { parts: parts.trim().split(", "), fields: fields.trim() };
+  return {
+    parts: parts.trim().split(", "),
+    fields: fields.split(" ").filter(Boolean).map((field) => {
+      const [, name, offset, kind, bits] = /^([^@]+)@(\d+):([uxi])(\d+)$/.exec(field)!;
+      return { name: name.replaceAll("-", " "), offset: Number(offset), size: Number(bits) / 8, kind };
+    }),
+  };
 }
 
 /** `InvalidBlockNumber`. */
 const INVALID = 0xffff_ffff;
 
-function readFields(record: DecodedRecord, fields: string): string[] {
+function readFields(record: DecodedRecord, fields: readonly Field[]): string[] {
   const { bytes, mainOffset, mainLength } = record;
   const shown: string[] = [];
-  for (const field of fields.split(" ").filter(Boolean)) {
-    const [, name, offset, kind, bits] = /^([^@]+)@(\d+):([uxi])(\d+)$/.exec(field)!;
-    const [from, size] = [Number(offset), Number(bits) / 8];
-    if (from + size > mainLength) continue;
-    const at = mainOffset + from;
+  for (const { name, offset, size, kind } of fields) {
+    if (offset + size > mainLength) continue;
+    const at = mainOffset + offset;
     let value = size === 1 ? bytes[at] : size === 2 ? getU16(bytes, at) : getU32(bytes, at);
     if (kind === "i") value |= 0;
     const isNone = kind === "u" && value === INVALID;
     const text = isNone ? "none" : kind === "x" ? `0x${value.toString(16).padStart(2, "0")}` : value;
-    shown.push(`${name.replaceAll("-", " ")} ${text}`);
+    shown.push(`${name} ${text}`);
   }
   return shown;
 }
