@@ -267,6 +267,7 @@ export type { MemorySnapshot } from "./src/layer/memory_snapshot.ts";
 export type { LayerSummary } from "./src/layer/layer_writer.ts";
 export type { Clock } from "./src/ports/clock.ts";
 export type { EventLevel, EventSink, VarveEvent } from "./src/ports/events.ts";
+export type { FaultPoint, FaultPoints } from "./src/ports/fault_points.ts";
 export type {
   CopyControl,
   CopyReceiver,

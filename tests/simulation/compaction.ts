@@ -6,7 +6,9 @@
 import { FencedError, NotFoundError, PreconditionFailedError, UnavailableError } from "../../src/errors.ts";
 import { attachReader } from "../../src/read/attach.ts";
 import { compact } from "../../src/upkeep/compact.ts";
+import { CollectionTask } from "../../src/upkeep/collection_task.ts";
 import { makeImages } from "../../src/upkeep/images.ts";
+import { UpkeepLoop } from "../../src/upkeep/upkeep_loop.ts";
 import { UpkeepTarget } from "../../src/upkeep/upkeep_target.ts";
 import type { SimulatedProcess } from "./scheduler.ts";
 import { MAIN, type World } from "./world.ts";
@@ -81,6 +83,19 @@ class CompactingWriter {
   }
 }
 
+/** Upkeep as followers have it; ends with its process. */
+export function startUpkeepLoop(world: World, target: UpkeepTarget): void {
+  const { compaction, images, retention } = world.profile;
+  const { isOn, graceMs, keepWalBytes } = retention;
+  const tasks = isOn
+    ? [new CollectionTask({ graceMs, retention: { keepWalBytes }, intervalMs: 60_000 })]
+    : [];
+  const { runsMax, sizeRatio, layerBytes, mergeMax } = compaction;
+  const { imageDeltaBytesMin } = images;
+  const policy = { runsMax, sizeRatio, layerBytes, mergeMax, imageDeltaBytesMin };
+  new UpkeepLoop(target, { ...policy, intervalMs: 20_000, tasks }).start();
+}
+
 /** One of the things that compaction does. */
 async function keepUp(world: World, target: UpkeepTarget): Promise<void> {
   const { profile: { compaction, images }, counts, scheduler } = world;
@@ -96,7 +111,7 @@ export function addCompaction(world: World, writers: readonly WriterMachine[]): 
     const guest = new CompactingGuest(world);
     actions.push({ rate: 0.06, run: () => guest.act() });
   }
-  if (profile.writerCompaction) {
+  if (profile.writerCompaction === "now and then") {
     for (const writer of writers) {
       const compacting = new CompactingWriter(world, writer);
       actions.push({ rate: 0.06, run: () => compacting.act() });

@@ -43,7 +43,8 @@ export interface Profile {
   /** How often, of 1, a sleeper wakes though requests are under way. */
   readonly wakes: number;
   readonly guestCompaction: boolean;
-  readonly writerCompaction: boolean;
+  /** In the writer's process: now and then, or as followers have it, with collection. */
+  readonly writerCompaction: "none" | "now and then" | "loop";
 }
 
 export function drawProfile(random: SeededRandom): Profile {
@@ -93,6 +94,6 @@ export function drawProfile(random: SeededRandom): Profile {
     refreshMs: random.pick([undefined, 20_000, 200_000]),
     wakes: random.pick([0.03, 0.08, 0.2]),
     guestCompaction: random.chance(0.5),
-    writerCompaction: random.chance(0.5),
+    writerCompaction: random.pick(["none", "now and then", "loop"] as const),
   };
 }

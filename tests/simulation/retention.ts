@@ -119,7 +119,11 @@ export async function collectAll(world: World): Promise<void> {
   }
   if (world.failure !== undefined || world.mutation.name !== "none") return;
   for (const [timeline, { manifest }] of timelines) {
-    const named = new Set(manifest.layers.map(({ name }) => layerKey(timeline, name)));
+    // What the last collection removed is still there.
+    const fresh = manifest.removed.filter(({ atMs }) =>
+      scheduler.nowMs - atMs < world.profile.retention.graceMs
+    );
+    const named = new Set([...manifest.layers, ...fresh].map(({ name }) => layerKey(timeline, name)));
     const prefix = layerPrefix(timeline);
     const left = [...bucket.objects.keys()].find((key) => key.startsWith(prefix) && !named.has(key));
     if (left !== undefined && (timeline === MAIN || world.finishedBranches.has(timeline))) {

@@ -6,10 +6,13 @@
 import { FencedError, UnavailableError } from "../../src/errors.ts";
 import type { Lsn } from "../../src/lsn.ts";
 import type { LocalLayers } from "../../src/ports/local_layers.ts";
+import type { VarveEvent } from "../../src/ports/events.ts";
 import type { ObjectStore } from "../../src/ports/object_store.ts";
 import { type ManifestWriter, readManifest } from "../../src/timeline/manifest_store.ts";
 import type { WalChunk } from "../../src/write/source/wal_source.ts";
 import { startPointAfter } from "../../src/write/source/wal_source.ts";
+import { UpkeepTarget } from "../../src/upkeep/upkeep_target.ts";
+import { mayEndUpkeep, startUpkeepLoop } from "./compaction.ts";
 import { type Following, startWriting, takeOver } from "../../src/varve.ts";
 import { TEST_FACTS } from "../support/written_timeline.ts";
 import type { SimulatedProcess } from "./scheduler.ts";
@@ -86,9 +89,7 @@ export class WriterMachine {
       checkpointDistance: profile.checkpointDistance,
       flushIntervalMs: profile.flushIntervalMs,
       faults: this.#world.faults(process, () => this.crash()),
-      events: process.scheduler.isLogging
-        ? ({ message }: { message: string }) => process.scheduler.log(process, `event: ${message}`)
-        : undefined,
+      events: (event: VarveEvent) => this.#hears(process, event),
     };
     const stored = await readManifest(store, MAIN);
     const manifest = await takeOver(options, stored!);
@@ -104,7 +105,17 @@ export class WriterMachine {
     this.#writing = writing;
     this.store = store;
     this.local = local;
+    if (profile.writerCompaction === "loop") {
+      const parts = { ...options, attached: writing };
+      startUpkeepLoop(this.#world, UpkeepTarget.ofWriter(parts, manifest));
+    }
     await writing.follower.done;
+  }
+
+  #hears(process: SimulatedProcess, { level, topic, message, error }: VarveEvent): void {
+    if (process.scheduler.isLogging) process.scheduler.log(process, `event: ${message}`);
+    if (topic !== "upkeep.failed" || level !== "error" || !process.isAlive) return;
+    if (!mayEndUpkeep(error)) this.#world.failUnexpected(`${process.name}, upkeep`, error);
   }
 
   /** The server's WAL from behind the last record. */
