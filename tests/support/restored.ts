@@ -32,7 +32,9 @@ const TABLES = `SELECT n.nspname || '.' || c.relname AS name, c.relpersistence A
 
 /** Databases that can be looked into: not those whose dropping was broken off. */
 export async function databasesOf(cluster: Cluster): Promise<string[]> {
-  const rows = await cluster.exec("SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY 1");
+  const rows = await cluster.exec(
+    "SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY 1",
+  );
   return rows.map((row) => String(row.datname));
 }
 
