@@ -187,6 +187,52 @@ test("the moment before a disaster is found, branched off, restored, and followe
   }
 });
 
+test("times and transactions are where the server says, with many sessions at once", async () => {
+  const path = await Deno.makeTempDir({ prefix: "varve-times-", dir: await scratchDirectory() });
+  try {
+    await using cluster = await startCluster({
+      major: MAJOR,
+      settings: { track_commit_timestamp: "on", autovacuum: "off" },
+    });
+    const store = await testStore(`${path}/store`);
+    const following = await followCluster(cluster, store, { checkpointDistance: 256 * 1024 });
+    await cluster.exec("CREATE TABLE t (id bigserial, xid xid8 DEFAULT pg_current_xact_id())");
+    const sql = cluster.sql();
+    await Promise.all(Array.from({ length: 6 }, async () => {
+      for (let n = 0; n < 60; n++) await sql`INSERT INTO t (id) SELECT generate_series(1, ${n % 7 + 1})`;
+    }));
+    await makeDurable(following, cluster);
+    const rows = await cluster.exec(
+      `SELECT xid::text, (extract(epoch FROM pg_xact_commit_timestamp(xid::xid)) * 1000000)::bigint::text AS micros
+         FROM (SELECT DISTINCT xid FROM t) s`,
+    );
+    assert.is(rows.length, 360);
+    const attached = await attachReader({ store, clock: systemClock });
+    const { reader } = attached;
+    const ends: { lsn: Lsn; previousLsn: Lsn; micros: number }[] = [];
+    for (const row of rows) {
+      const { lsn, previousLsn, committed } = await lsnOfXid(reader, Number(row.xid));
+      assert.ok(committed);
+      assert.equal(await timestampOfLsn(reader, lsn), { lsn, unixMicros: Number(row.micros) });
+      ends.push({ lsn, previousLsn, micros: Number(row.micros) });
+    }
+    ends.sort((left, right) => left.lsn - right.lsn);
+    for (const { micros } of ends) {
+      const stop = ends.find((end) => end.micros > micros);
+      const found = await lsnOfTimestamp(reader, micros);
+      if (stop !== undefined) assert.is(found.lsn, stop.previousLsn, `time ${micros}`);
+      const from = ends.find((end) => end.micros >= micros)!;
+      assert.is((await lsnOfTimestamp(reader, micros, { exclusive: true })).lsn, from.previousLsn);
+    }
+    await attached.close();
+    await following.follower.abort();
+    await following.close();
+    await store.close();
+  } finally {
+    await removeTree(path);
+  }
+});
+
 test("a follower with retention keeps space bounded, and what it keeps is right", async () => {
   const path = await Deno.makeTempDir({ prefix: "varve-retention-", dir: await scratchDirectory() });
   try {
