@@ -9,7 +9,7 @@
 import { spawn } from "node:child_process";
 import { chown, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import process from "node:process";
 import { postgres } from "../deps/postgres.ts";
 import { UnavailableError } from "../errors.ts";
@@ -128,10 +128,10 @@ class Server {
       logging_collector: "off",
       log_destination: "stderr",
     };
-    const args = ["-D", options.dataDir];
+    const args = ["-D", resolve(options.dataDir)];
     for (const [name, value] of Object.entries(settings)) args.push("-c", `${name}=${value}`);
     const { owner } = options;
-    const child = spawn(join(options.binaries, "postgres"), args, {
+    const child = spawn(resolve(options.binaries, "postgres"), args, {
       stdio: ["ignore", output.fd, output.fd],
       cwd: folder,
       env: process.env,
