@@ -132,7 +132,11 @@ class EventTeller {
     }
     if (kind === VALUE_DROPPED) return { ...event, kind: "dropped", change: "dropped" };
     if ((flags & VALUE_ZERO_PAGE) !== 0) return { ...event, kind: "zeros", change: "a page of zeros" };
-    return { ...event, kind: "page", change: "the whole page as of here" };
+    return {
+      ...event,
+      kind: "page",
+      change: "the whole page: of a base backup, a copied database, or an image layer",
+    };
   }
 
   #fromRecord(chain: ValueChain, index: number) {

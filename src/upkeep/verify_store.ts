@@ -344,7 +344,10 @@ class StoreVerifier {
       for (let block = 0; block < blocks; block++) {
         if (!isSampled(this.#rate, space.c, space.d, block, lsn)) continue;
         group.push(this.#judging(REBUILT_PAGE, lsn, space, block, "", async () => {
-          checkPageHeader(Page.from(await reader.getPage(relation, space.d, block, lsn, { signal })), lsn);
+          checkPageHeader(
+            Page.from(await reader.getPage(relation, space.d, block, lsn, { signal, blocks })),
+            lsn,
+          );
           return "equal";
         }));
         if (group.length < PAGES_AT_ONCE) continue;
