@@ -132,7 +132,8 @@ export const VALUE_RAW = 0;
 export const VALUE_RECORD = 1;
 /**
  * A page image out of a record: u16 hole offset, u16 hole length, then the image as the record carried it, its hole
- * removed and perhaps compressed ({@linkcode VALUE_COMPRESSION_SHIFT}). pd_lsn becomes the value's LSN.
+ * removed and perhaps compressed ({@linkcode VALUE_COMPRESSION_SHIFT}). pd_lsn becomes the value's LSN. The record
+ * that it came in may lie beside it (image_value.ts).
  */
 export const VALUE_FULL_PAGE_IMAGE = 2;
 /** The thing is gone from this LSN on (sizes, two-phase, files, ...). No bytes. */
