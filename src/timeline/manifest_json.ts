@@ -1,10 +1,12 @@
 /**
  * The manifest's text: JSON with LSNs as `X/Y` and times in ISO 8601, so that people can read it. Untrusted when read.
  *
- * Both paths. Reads every format up to the one it writes.
+ * Both paths. Reads every format up to the one it writes. The last field is the CRC-32C of all text before it: a writer
+ * writes back what it has read, so that a bit that is turned over on the way here would stay wrong for good.
  *
  * @module
  */
+import { crc32c } from "../bytes/crc32c.ts";
 import { CorruptionError, UnsupportedError } from "../errors.ts";
 import { formatLsn, type Lsn, parseLsn } from "../lsn.ts";
 import {
@@ -20,7 +22,7 @@ import {
 /** The manifest's JSON text as bytes. */
 export function encodeManifest(manifest: Manifest): Uint8Array {
   const { timeline, facts, epoch, commitId, tli, layers, retention, ancestor } = manifest;
-  return new TextEncoder().encode(JSON.stringify(
+  return sealed(JSON.stringify(
     {
       format: MANIFEST_FORMAT,
       timeline,
@@ -49,6 +51,31 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
   ));
 }
 
+/** What an object's text ends with; the checksum is of all before it. */
+const SEAL = /^,\n "checksum": "([0-9a-f]{8})"\n\}$/;
+const SEAL_LENGTH = ',\n "checksum": "00000000"\n}'.length;
+
+function sealed(text: string): Uint8Array {
+  const content = text.slice(0, -"\n}".length);
+  return new TextEncoder().encode(
+    `${content},\n "checksum": "${checksumOf(new TextEncoder().encode(content))}"\n}`,
+  );
+}
+
+function checksumOf(bytes: Uint8Array, end: number = bytes.length): string {
+  return crc32c(bytes, 0, end).toString(16).padStart(8, "0");
+}
+
+/** Whether the text has a checksum. @throws {CorruptionError} If that is not its own. */
+function checkSeal(bytes: Uint8Array, object: string): boolean {
+  const end = Math.max(0, bytes.length - SEAL_LENGTH);
+  const expected = SEAL.exec(new TextDecoder().decode(bytes.subarray(end)))?.[1];
+  if (expected === undefined) return false;
+  const got = checksumOf(bytes, end);
+  if (got === expected) return true;
+  throw new CorruptionError("Cannot read the manifest: wrong checksum", { object, expected, got });
+}
+
 function encodeBranch({ timeline, lsn }: BranchPoint): { timeline: string; lsn: string } {
   return { timeline, lsn: formatLsn(lsn) };
 }
@@ -65,6 +92,7 @@ function formatTime(ms: number): string {
  * @throws {CorruptionError} If it is not a manifest.
  */
 export function decodeManifest(bytes: Uint8Array, object: string): Manifest {
+  const isSealed = checkSeal(bytes, object);
   let json: Record<string, unknown>;
   try {
     json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -80,6 +108,9 @@ export function decodeManifest(bytes: Uint8Array, object: string): Manifest {
         hint: "A newer varve wrote it: use that version or a later one.",
       },
     );
+  }
+  if (!isSealed && format !== 1) {
+    throw new CorruptionError("Cannot read the manifest: no checksum at its end", { object });
   }
   const facts = fields.object("facts");
   const consistentLsn = fields.lsn("consistentLsn");

@@ -102,7 +102,10 @@ test("decodeManifest() refuses a newer format, and damage, by name", () => {
   const text = new TextDecoder().decode(encodeManifest(manifest));
   const decode = (edited: string) =>
     decodeManifest(new TextEncoder().encode(edited), "timelines/main/manifest.json");
-  assert.raises(() => decode(text.replace('"format": 2', '"format": 3')), UnsupportedError);
+  const unsealed = text.replace(/,\n "checksum".*/s, "\n}");
+  assert.raises(() => decode(unsealed), CorruptionError);
+  assert.raises(() => decode(unsealed.replace('"format": 2', '"format": 3')), UnsupportedError);
+  assert.raises(() => decode(text.replace('"epoch": 1', '"epoch": 2')), CorruptionError);
   assert.raises(() => decode(text.replace('"epoch": 1', '"epoch": -1')), CorruptionError);
   assert.raises(() => decode(text.replace("0/2000028", "0x2000028")), CorruptionError);
   const random = seededRandom("manifest damage");
@@ -114,6 +117,22 @@ test("decodeManifest() refuses a newer format, and damage, by name", () => {
       () => decodeManifest(cut, "m"),
       (error: Error) => error instanceof CorruptionError || error instanceof UnsupportedError,
     );
+  }
+});
+
+test("decodeManifest() notices every single bit that is turned over", () => {
+  const manifest: Manifest = {
+    ...startManifest(START),
+    epoch: 1,
+    commitId: "abc",
+    committedAtMs: 0,
+    layers: [{ name: "000000067F-0C00", size: 5, checksum: 7, complete: true, level: 0 }],
+  };
+  const bytes = encodeManifest(manifest);
+  for (let bit = 0; bit < bytes.length * 8; bit++) {
+    const damaged = bytes.slice();
+    damaged[bit >> 3] ^= 1 << (bit & 7);
+    assert.raises(() => decodeManifest(damaged, "m"), CorruptionError);
   }
 });
 
