@@ -16,7 +16,7 @@ import { LayerFiles } from "./layer_files.ts";
 export interface AncestorFetcherOptions {
   store: ObjectStore;
   clock: Clock;
-  /** Bytes to keep, of all ancestors together. Default 64 MiB. */
+  /** Of these bytes half is kept of all ancestors together. Default 64 MiB. */
   cacheBytes?: number;
   blockCodecs?: BlockCodecs;
   events?: EventSink;
@@ -33,7 +33,7 @@ export class AncestorFetchers {
   /** @param count How many ancestors there are. */
   constructor(options: AncestorFetcherOptions, count: number) {
     this.#options = options;
-    this.#cacheBytes = (options.cacheBytes ?? DEFAULT_CACHE_BYTES) / Math.max(1, count);
+    this.#cacheBytes = (options.cacheBytes ?? DEFAULT_CACHE_BYTES) / 2 / Math.max(1, count);
   }
 
   /** Reads layers of an ancestor, by its name. */

@@ -188,21 +188,28 @@ export class TimelineReader {
   }
 
   /**
-   * The newest value of a key that a branch's parent holds at an LSN, even beyond the one where the branch leaves it: for
+   * The newest value of a key that a branch's ancestors hold at an LSN, even beyond the one where the branch leaves them: for
    * values that are about more LSNs than their own. A copy; undefined if there is none.
    */
-  async getParentValue(
+  async getAncestorValue(
     space: KeySpace,
     block: number,
     lsn: Lsn,
     options: ReadOptions = {},
   ): Promise<Uint8Array | undefined> {
-    const [parent] = this.#ancestorsOf(this.timeline.view());
-    if (parent === undefined) return undefined;
-    const chain = new ValueChain();
-    await parent.fetcher.collect(parent.layers, space, block, lsn, chain, options.signal, options.cause);
-    if (chain.length === 0) return undefined;
-    return chain.buffers[0].slice(chain.offsets[0], chain.offsets[0] + chain.lengths[0]);
+    const { signal, cause } = options;
+    const ancestors = this.#ancestorsOf(this.timeline.view());
+    for (const { fetcher, layers, lsn: top } of ancestors) {
+      const chain = new ValueChain();
+      // One that was itself left further down has nothing to tell of what lies beyond.
+      const upTo = top === ancestors[0].lsn ? lsn : Math.min(lsn, top) as Lsn;
+      const hasEnded = await fetcher.collect(layers, space, block, upTo, chain, signal, cause);
+      if (chain.length > 0) {
+        return chain.buffers[0].slice(chain.offsets[0], chain.offsets[0] + chain.lengths[0]);
+      }
+      if (hasEnded) break;
+    }
+    return undefined;
   }
 
   /** Every space of a size family (relations, SLRU segments) that exists at an LSN, with its length, in key order. */

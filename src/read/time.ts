@@ -185,7 +185,7 @@ export async function loadTimes(
     const { space, block } = timeSpace(kind, number);
     const end = (number + 1) * bytes - 1 as Lsn;
     return isFreshBranch
-      ? await reader.getParentValue(space, block, end, { signal })
+      ? await reader.getAncestorValue(space, block, end, { signal })
       : await readValue(reader, { space, block }, lsn, signal);
   };
   const number = Math.floor(lsn / STRETCH_BYTES);
@@ -236,6 +236,8 @@ class TimeIndex {
   readonly floor: Lsn;
   readonly last: Lsn;
   readonly #reader: TimelineReader;
+  /** A branch without anything of its own: see {@linkcode loadTimes}. */
+  readonly #isFreshBranch: boolean;
   readonly #signal: AbortSignal | undefined;
 
   constructor(reader: TimelineReader, signal: AbortSignal | undefined) {
@@ -243,6 +245,7 @@ class TimeIndex {
     this.#signal = signal;
     this.floor = reader.timeline.view().floorLsn;
     this.last = reader.timeline.lastRecordLsn;
+    this.#isFreshBranch = reader.timeline.ancestors[0]?.lsn === this.last;
   }
 
   /** The value of the last record's stretch. */
@@ -262,7 +265,12 @@ class TimeIndex {
   }
 
   async #read(kind: number, number: number, lsn: Lsn): Promise<Uint8Array | undefined> {
-    return await readValue(this.#reader, timeSpace(kind, number), lsn, this.#signal);
+    if (!this.#isFreshBranch) {
+      return await readValue(this.#reader, timeSpace(kind, number), lsn, this.#signal);
+    }
+    const { space, block } = timeSpace(kind, number);
+    const end = (number + 1) * (kind === TIME_SLOT ? SLOT_BYTES : STRETCH_BYTES) - 1 as Lsn;
+    return await this.#reader.getAncestorValue(space, block, end, { signal: this.#signal });
   }
 
   /** The last LSN of slot or stretch `number` that can be read; at the floor for those before it. */
@@ -283,6 +291,7 @@ class TimeIndex {
         if (slot.maxMicros > target) return { end: slot.ends[0], before: NO_END };
         let before: End = { lsn: slot.lastLsn, micros: slot.lastMicros };
         for (const end of slot.ends) {
+          if (end.lsn > this.last) return undefined;
           if (end.micros > target) return { end, before };
           before = end;
         }
@@ -299,7 +308,9 @@ class TimeIndex {
     const to = Math.floor(this.last / STRETCH_BYTES);
     for (let at = await this.#lastStretch(newest, ({ nextXid }) => nextXid <= fullXid); at <= to; at++) {
       for await (const slot of this.#slotsOf(at)) {
-        const end = slot.ends.find((end) => end.xid === xid && end.lsn >= this.floor);
+        const end = slot.ends.find(({ xid: each, lsn }) =>
+          each === xid && lsn >= this.floor && lsn <= this.last
+        );
         if (end !== undefined) return end;
       }
     }
@@ -337,8 +348,9 @@ class TimeIndex {
     const stretch = await this.#stretch(number);
     if (stretch === undefined) return;
     for (let index = 0; index < SLOTS_PER_STRETCH; index++) {
-      if (!stretchHasSlot(stretch, index)) continue;
       const slot = number * SLOTS_PER_STRETCH + index;
+      if (slot * SLOT_BYTES > this.last) return;
+      if (!stretchHasSlot(stretch, index)) continue;
       const value = await this.#slotAt(slot);
       if (value !== undefined && value.ends.length > 0) yield value;
     }

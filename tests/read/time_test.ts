@@ -4,6 +4,7 @@ import { LsnCollectedError, LsnNotReachedError, NotFoundError } from "../../src/
 import type { Lsn } from "../../src/lsn.ts";
 import { RM_XACT_ID, RM_XLOG_ID } from "../../src/postgres/wal/rmgr.ts";
 import { XLOG_XACT_ABORT, XLOG_XACT_COMMIT } from "../../src/postgres/effects/xact_record.ts";
+import { attachReader } from "../../src/read/attach.ts";
 import {
   lsnOfRestorePoint,
   lsnOfTimestamp,
@@ -220,6 +221,16 @@ test("a branch that leaves its parent inside a batch knows what ended before it"
   await parent.written.flush();
   const { lsn } = parent.ends[5];
   await createBranch({ store, clock, parent: parent.written.reader, lsn, name: "branch" });
+  const parentOfTwig = await attachReader({ store, clock, timeline: "branch" });
+  await createBranch({ store, clock, parent: parentOfTwig.reader, lsn, name: "twig" });
+  await parentOfTwig.close();
+  for (const timeline of ["branch", "twig"]) {
+    const { reader, close } = await attachReader({ store, clock, timeline });
+    assert.is((await lsnOfTimestamp(reader, unixMicrosOf(DAY + 4 * SECOND))).kind, "past");
+    assert.is((await lsnOfTimestamp(reader, unixMicrosOf(DAY + 9 * SECOND))).kind, "future");
+    assert.equal(await timestampOfLsn(reader, lsn), { lsn, unixMicros: unixMicrosOf(DAY + 5 * SECOND) });
+    await close();
+  }
   for (const gap of [100, 100_000]) {
     const branch = await WrittenTimeline.open({ store, clock, name: "branch" });
     const from = branch.timeline.lastRecordLsn;
