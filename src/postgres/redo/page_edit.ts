@@ -132,26 +132,46 @@ function viewWords(source: Uint8Array): void {
 }
 
 /**
- * {@linkcode copyBytes} to a page, quicker for the lengths that tuples have: whole words, put together from two of the
- * source's where the alignments differ. The caller has checked both ranges.
+ * {@linkcode copyBytes} to a page, quicker for the lengths that tuples have. The caller has checked both ranges.
  */
 export function copyToPage(page: Page, to: number, source: Uint8Array, from: number, length: number): void {
   if (source !== viewedSource) viewWords(source);
   const isByWords = length >= SHORTEST_BY_WORDS && length <= LONGEST_BY_WORDS &&
     from + length + sourceSkew <= sourceWords.length * 4;
-  if (!isByWords) return copyBytes(page.u8, to, source, from, length);
+  if (isByWords) copyWords(page, to, source, from, length, sourceWords, sourceSkew);
+  else copyBytes(page.u8, to, source, from, length);
+}
+
+/** The same from one place of the page to another. The caller has checked both ranges; they do not overlap. */
+export function copyOnPage(page: Page, to: number, from: number, length: number): void {
+  const { u8 } = page;
+  if (length > LONGEST_BY_WORDS) u8.copyWithin(to, from, from + length);
+  else if (length >= SHORTEST_BY_WORDS) copyWords(page, to, u8, from, length, page.u32, 0);
+  else for (let index = 0; index < length; index++) u8[to + index] = u8[from + index];
+}
+
+/** Copies whole words, put together from two of the source's where the alignments differ. */
+function copyWords(
+  page: Page,
+  to: number,
+  source: Uint8Array,
+  from: number,
+  length: number,
+  words: Uint32Array,
+  skew: number,
+): void {
   const { u8, u32 } = page;
   const end = to + length;
   while ((to & 3) !== 0) u8[to++] = source[from++];
-  const shift = ((from + sourceSkew) & 3) << 3;
-  let word = (from + sourceSkew) >> 2;
+  const shift = ((from + skew) & 3) << 3;
+  let word = (from + skew) >> 2;
   from += (end & ~3) - to;
   let target = to >> 2;
-  if (shift === 0) { while (target < end >> 2) u32[target++] = sourceWords[word++]; }
+  if (shift === 0) { while (target < end >> 2) u32[target++] = words[word++]; }
   else {
-    let low = sourceWords[word++] >>> shift;
+    let low = words[word++] >>> shift;
     while (target < end >> 2) {
-      const next = sourceWords[word++] | 0;
+      const next = words[word++] | 0;
       u32[target++] = low | next << (32 - shift);
       low = next >>> shift;
     }

@@ -27,7 +27,7 @@ import {
   SizeofHeapTupleHeader,
 } from "../../page/tuple.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
-import { copyBytes, copyToPage, pageInit } from "../page_edit.ts";
+import { copyBytes, copyOnPage, copyToPage, pageInit } from "../page_edit.ts";
 import { checkedMain, corruptRecord } from "../record_checks.ts";
 import {
   HEAP_UPDATE_BLKREF_HEAP_NEW,
@@ -129,16 +129,15 @@ function addNewTuple(
   const newXmax = getU32(bytes, main + 8);
   setTupleHeader(page, tuple, record.xid, newXmax, block, offnum, getU16(bytes, header), infomask, hoff);
 
-  const u8 = page.u8;
   let to = tuple + SizeofHeapTupleHeader;
   if (prefixLength > 0) {
-    copyBytes(u8, to, bytes, at, bitsLength);
+    copyBytes(page.u8, to, bytes, at, bitsLength);
     to += bitsLength;
-    u8.copyWithin(to, oldTuple + oldHoff, oldTuple + oldHoff + prefixLength);
+    copyOnPage(page, to, oldTuple + oldHoff, prefixLength);
     to += prefixLength;
   }
   copyToPage(page, to, bytes, at + bitsLength, dataLength - bitsLength);
   to += dataLength - bitsLength;
-  if (suffixLength > 0) u8.copyWithin(to, oldTuple + oldLength - suffixLength, oldTuple + oldLength);
+  if (suffixLength > 0) copyOnPage(page, to, oldTuple + oldLength - suffixLength, suffixLength);
   if ((flags & XLH_UPDATE_NEW_ALL_VISIBLE_CLEARED) !== 0) clearAllVisible(page);
 }
