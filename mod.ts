@@ -137,7 +137,7 @@ export {
   type RecoverableWindow,
   recoverableWindow,
 } from "./src/restore/window.ts";
-export { type BlockSet, diffRelations, type ForkChange } from "./src/restore/diff.ts";
+export { type BlockSet, type DiffOptions, diffRelations, type ForkChange } from "./src/restore/diff.ts";
 export { restoreTar, type RestoreTarOptions } from "./src/store/restore_tar.ts";
 export type { RestoreFile, RestoreTarget } from "./src/ports/restore_target.ts";
 
