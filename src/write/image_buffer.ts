@@ -33,7 +33,11 @@ export interface ImageBufferOptions {
 }
 
 const DEFAULT_LAYER_BYTES = 128 * 1024 * 1024;
-const CHUNK_BYTES = 4 * 1024 * 1024;
+/**
+ * Just above 32 MiB, beyond which the C library always maps memory of its own: it costs nothing until it is touched, and
+ * goes back to the system when the base backup is over, while shorter pieces would stay with the process for good.
+ */
+const CHUNK_BYTES = 33 * 1024 * 1024;
 /** Memory of a value besides its bytes: pages of zeros have none, and a cluster may have millions of them. */
 const VALUE_OVERHEAD_BYTES = 64;
 
@@ -53,7 +57,7 @@ export class ImageBuffer {
   readonly descriptors: LayerDescriptor[] = [];
   #values: Value[] = [];
   #bytes = 0;
-  #chunk = new Uint8Array(CHUNK_BYTES);
+  #chunk = new Uint8Array(0);
   #chunkUsed = 0;
 
   constructor(options: ImageBufferOptions) {
@@ -75,7 +79,7 @@ export class ImageBuffer {
     offset = 0,
     length: number = bytes.length,
   ): void {
-    if (length > CHUNK_BYTES - this.#chunkUsed) {
+    if (length > this.#chunk.length - this.#chunkUsed) {
       this.#chunk = new Uint8Array(Math.max(CHUNK_BYTES, length));
       this.#chunkUsed = 0;
     }
@@ -117,7 +121,7 @@ export class ImageBuffer {
     );
     this.#values = [];
     this.#bytes = 0;
-    this.#chunk = new Uint8Array(CHUNK_BYTES);
+    this.#chunk = new Uint8Array(0);
     this.#chunkUsed = 0;
   }
 
