@@ -130,7 +130,11 @@ export type { TransactionEnd } from "./src/timeline/time_values.ts";
 
 export { type PreparedRestore, prepareRestore, restore, writeRestore } from "./src/restore/restore.ts";
 export type { RestoreOptions, RestoreProgress, RestoreRole, RestoreSummary } from "./src/restore/options.ts";
-export { type VerifiedDirectory, verifyDirectory } from "./src/restore/verify.ts";
+export {
+  type VerifiedDirectory,
+  verifyDirectory,
+  type VerifyDirectoryOptions,
+} from "./src/restore/verify.ts";
 export {
   findMissingLayers,
   type MissingLayer,
