@@ -118,7 +118,9 @@ export function copyBytes(
 const SHORTEST_BY_WORDS = 16;
 const LONGEST_BY_WORDS = 512;
 
-// Records of one batch, and of one block of a layer, lie in one buffer: its words are viewed once for all of them.
+// Records of one batch, and of one block of a layer, lie in one buffer: its words are viewed once for all of them, from the
+// second on, for a view costs more than it saves once.
+let lastSource: Uint8Array | undefined;
 let viewedSource: Uint8Array | undefined;
 let sourceWords: Uint32Array = new Uint32Array(0);
 /** Where the source's first byte lies in the first of its words. */
@@ -135,8 +137,9 @@ function viewWords(source: Uint8Array): void {
  * {@linkcode copyBytes} to a page, quicker for the lengths that tuples have. The caller has checked both ranges.
  */
 export function copyToPage(page: Page, to: number, source: Uint8Array, from: number, length: number): void {
-  if (source !== viewedSource) viewWords(source);
-  const isByWords = length >= SHORTEST_BY_WORDS && length <= LONGEST_BY_WORDS &&
+  if (source !== viewedSource && source === lastSource) viewWords(source);
+  lastSource = source;
+  const isByWords = source === viewedSource && length >= SHORTEST_BY_WORDS && length <= LONGEST_BY_WORDS &&
     from + length + sourceSkew <= sourceWords.length * 4;
   if (isByWords) copyWords(page, to, source, from, length, sourceWords, sourceSkew);
   else copyBytes(page.u8, to, source, from, length);
