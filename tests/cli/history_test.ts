@@ -8,7 +8,7 @@ import { temporaryDirectory } from "../support/temp.ts";
 import { Twins } from "../upkeep/twins.ts";
 import { varve } from "./varve_process.ts";
 
-const test = suite("cli/history", { timeoutMs: 120_000, sanitize: false });
+const test = suite("cli/history", { timeoutMs: 240_000, sanitize: false });
 
 /** A timeline in a directory, flushed and with images, and the ends of its records. */
 async function written(path: string) {

@@ -25,7 +25,7 @@ import { temporaryDirectory } from "../support/temp.ts";
 import { waitFor } from "../support/wait.ts";
 import { mixedWorkload } from "../support/workload.ts";
 
-const test = suite("system/fencing", { timeoutMs: 120_000, sanitize: false });
+const test = suite("system/fencing", { timeoutMs: 240_000, sanitize: false });
 const startMinio = await minioOrSkip((reason) => test.skip(reason));
 
 /** Guests that change the manifest again and again, as other processes would. */

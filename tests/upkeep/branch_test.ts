@@ -9,7 +9,7 @@ import { assert, suite } from "../support/harness.ts";
 import { type SeededRandom, seededRandom } from "../support/random.ts";
 import { Twins } from "./twins.ts";
 
-const test = suite("upkeep/branch", { timeoutMs: 120_000 });
+const test = suite("upkeep/branch", { timeoutMs: 240_000 });
 
 /** A branch of a timeline at some durable record, open for writing. */
 async function branchOff(parent: Twins, name: string, random: SeededRandom): Promise<Twins> {

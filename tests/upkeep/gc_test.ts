@@ -22,7 +22,7 @@ import { SeededRandom, seededRandom } from "../support/random.ts";
 import { TEST_START } from "../support/written_timeline.ts";
 import { Twins } from "./twins.ts";
 
-const test = suite("upkeep/gc", { timeoutMs: 120_000 });
+const test = suite("upkeep/gc", { timeoutMs: 240_000 });
 
 const GRACE_MS = 3_600_000;
 
