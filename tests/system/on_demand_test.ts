@@ -354,7 +354,8 @@ if (startMinio !== undefined) {
       for (const outcome of outcomes) outcome ? right++ : refused++;
       await attached.close();
     }
-    assert.ok(right > refused, `${right} right, ${refused} refused, ${proxy.faults} faults`);
+    // How many come right depends on how busy the machine is: time limits are short here.
+    assert.ok(right > 50 && refused > 5, `${right} right, ${refused} refused, ${proxy.faults} faults`);
     await raw.close();
   });
 
