@@ -102,9 +102,8 @@ export class SharedArena implements ByteArena {
     return this.#returned;
   }
 
-  /** V8 counts plain memory, and collects in time; shared memory it does not count. */
   collect(): void {
-    new ArrayBuffer(PRESSURE_BYTES);
+    collectSoon();
   }
 
   shrink(): void {
@@ -123,4 +122,12 @@ export class SharedArena implements ByteArena {
     this.#registry.register(handedOut, memory);
     return handedOut;
   }
+}
+
+/**
+ * Has V8 begin to collect garbage: it counts plain memory and takes this for much of it. By itself it would wait until as
+ * much again has been allocated, and shared memory it does not count at all.
+ */
+export function collectSoon(): void {
+  new ArrayBuffer(PRESSURE_BYTES);
 }

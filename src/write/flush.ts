@@ -11,6 +11,7 @@ import { UnavailableError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { raceAbort } from "../flow/abort.ts";
 import { Backoff } from "../flow/backoff.ts";
+import { collectSoon } from "../bytes/arena.ts";
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import type { LayerSummary } from "../layer/layer_writer.ts";
@@ -64,6 +65,8 @@ const ENCODER_COPY_MAX = 32 * 1024 * 1024;
 /** Garbage is collected in the background; this often is looked whether it is done. */
 const COLLECT_TRIES = 64;
 const COLLECT_MS = 4;
+/** Less than this can wait. */
+const COLLECT_BYTES_MIN = 16 * 1024 * 1024;
 
 /** See the module's description. */
 export class Flusher {
@@ -143,8 +146,9 @@ export class Flusher {
       for (;;) {
         this.#stopped.signal.throwIfAborted();
         while (timeline.frozen.length === 0) await this.#idle();
+        const bytes = timeline.frozen[0].memoryBytes;
         await this.#flushNext();
-        await this.#releaseMemory();
+        await this.#releaseMemory(bytes);
         this.#announce();
       }
     } catch (error) {
@@ -178,9 +182,9 @@ export class Flusher {
   }
 
   /** Resolves when the memory that a layer held can be used for the next one, or somebody still reads it. */
-  async #releaseMemory(): Promise<void> {
+  async #releaseMemory(bytes: number): Promise<void> {
     const { encoder, clock } = this.#options;
-    if (encoder === undefined) return;
+    if (encoder === undefined) return void (bytes >= COLLECT_BYTES_MIN && collectSoon());
     const { arena } = encoder;
     const returned = arena.returned;
     for (let tries = 0; tries < COLLECT_TRIES && arena.returned === returned; tries++) {

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { collectSoon } from "../bytes/arena.ts";
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { type LayerSummary, LayerWriter } from "../layer/layer_writer.ts";
@@ -38,6 +39,8 @@ const DEFAULT_LAYER_BYTES = 128 * 1024 * 1024;
  * goes back to the system when the base backup is over, while shorter pieces would stay with the process for good.
  */
 const CHUNK_BYTES = 33 * 1024 * 1024;
+/** Less garbage than this can wait. */
+const COLLECT_BYTES_MIN = 16 * 1024 * 1024;
 /** Memory of a value besides its bytes: pages of zeros have none, and a cluster may have millions of them. */
 const VALUE_OVERHEAD_BYTES = 64;
 
@@ -119,10 +122,12 @@ export class ImageBuffer {
         signal,
       }),
     );
+    const bytes = this.#bytes;
     this.#values = [];
     this.#bytes = 0;
     this.#chunk = new Uint8Array(0);
     this.#chunkUsed = 0;
+    if (bytes >= COLLECT_BYTES_MIN) collectSoon();
   }
 
   *#file(values: readonly Value[]): Generator<Uint8Array, LayerSummary> {

@@ -32,7 +32,7 @@ export interface SinkOptions {
  * Memory that the open layer may take, and that all may while one is being flushed, relative to the checkpoint distance.
  * The open layer reaches its bound where many bytes come of little WAL: many small records, or a database copied by file.
  */
-const MEMORY_FACTORS = { open: 1.15, all: 1.25 };
+const MEMORY_FACTORS = { open: 0.8, all: 1 };
 /**
  * The same where another thread encodes layers. The next layer fills meanwhile and should not have to wait, so that memory
  * holds two whole ones: they are smaller.
