@@ -115,10 +115,14 @@ async function setPoints(cluster: Cluster): Promise<void> {
   for (const value of ["on", "off"]) {
     await cluster.configure({ full_page_writes: value });
     cluster.reload();
-    await waitFor(async () => (await cluster.exec("SHOW full_page_writes"))[0].full_page_writes === value, {
-      what: `full_page_writes is ${value}`,
-    });
-    await cluster.exec("CHECKPOINT");
+    // The checkpointer takes it over when it gets to it, before sessions or after them: its own checkpoints tell that it has.
+    await waitFor(async () => {
+      await cluster.exec("CHECKPOINT");
+      const [checkpoint] = await cluster.exec(
+        "SELECT CASE WHEN full_page_writes THEN 'on' ELSE 'off' END AS value FROM pg_control_checkpoint()",
+      );
+      return checkpoint.value === value;
+    }, { what: `the checkpointer has full_page_writes = ${value}`, timeoutMs: 60_000, intervalMs: 100 });
   }
 }
 

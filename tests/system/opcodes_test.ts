@@ -41,6 +41,7 @@ for (const major of POSTGRES_MAJORS) {
         checkpointLsn = readControlPoints(dataDir).checkpointLsn;
       },
     });
+    samples.set(major, harvest.samples);
     for (const [name, { records }] of verdict.types) table.add(major, name, records);
     console.log(
       `PostgreSQL ${major}: ${verdict.records} records, ${verdict.total("replayed")} replayed, ` +
@@ -52,7 +53,6 @@ for (const major of POSTGRES_MAJORS) {
     assert.is(verdict.total("unsupported"), 0, verdict.report());
     const missed = table.unreached(major).filter((name) => !UNREACHABLE.has(name));
     assert.equal(missed, [], `opcodes of PostgreSQL ${major} that no workload reached`);
-    samples.set(major, harvest.samples);
   });
 
   test(`redo of every record type of PostgreSQL ${major} survives ${MUTATIONS} mutations of each`, () => {
