@@ -8,7 +8,7 @@ import { temporaryDirectory } from "../support/temp.ts";
 import { WrittenTimeline } from "../support/written_timeline.ts";
 import { varve } from "./varve_process.ts";
 
-const test = suite("cli/compact", { timeoutMs: 90_000, sanitize: false });
+const test = suite("cli/compact", { timeoutMs: 240_000, sanitize: false });
 const FLUSHES = 6;
 
 test("compact tells what it would do, does it beside a writer, and finds nothing left", async () => {

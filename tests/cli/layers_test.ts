@@ -6,7 +6,7 @@ import { filledPage, imageRecord } from "../support/made_wal.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temp.ts";
 import { varve } from "./varve_process.ts";
 
-const test = suite("cli/layers", { timeoutMs: 60_000, sanitize: false });
+const test = suite("cli/layers", { timeoutMs: 240_000, sanitize: false });
 
 let directory: TemporaryDirectory;
 let names: string[];

@@ -12,7 +12,7 @@ import { type TemporaryDirectory, temporaryDirectory } from "../support/temp.ts"
 import { type VerifiedWal, verifiedWal } from "../support/verified_wal.ts";
 import { varve, type VarveResult } from "./varve_process.ts";
 
-const test = suite("cli/verify", { timeoutMs: 60_000, sanitize: false });
+const test = suite("cli/verify", { timeoutMs: 240_000, sanitize: false });
 
 let wal: VerifiedWal;
 let directory: TemporaryDirectory;

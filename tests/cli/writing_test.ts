@@ -15,7 +15,7 @@ import { type TemporaryDirectory, temporaryDirectory } from "../support/temp.ts"
 import { waitFor } from "../support/wait.ts";
 import { varve, VarveProcess, type VarveResult } from "./varve_process.ts";
 
-const test = suite("cli/writing", { timeoutMs: 180_000, sanitize: false });
+const test = suite("cli/writing", { timeoutMs: 600_000, sanitize: false });
 
 let cluster: Cluster;
 let directory: TemporaryDirectory;
@@ -86,7 +86,7 @@ async function isAcknowledgedWithout(
   await minio.kill();
   const gone = await insertLsn();
   await cluster.exec("UPDATE t SET v = repeat('c', 200) WHERE id % 5 = 0");
-  return await reaches(gone, 20_000).then(() => true, () => false);
+  return await reaches(gone, 40_000).then(() => true, () => false);
 }
 
 const startMinio = await minioOrSkip((reason) => test.skip(reason));

@@ -17,7 +17,7 @@ import { runCommand } from "../support/processes.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const test = suite("runtimes/workerd", { timeoutMs: 120_000, sanitize: false });
+const test = suite("runtimes/workerd", { timeoutMs: 360_000, sanitize: false });
 const startMinio = await minioOrSkip((reason) => test.skip(reason));
 
 /** The program comes as a file of this package. */
@@ -138,7 +138,10 @@ if (startMinio !== undefined) {
     try {
       const ask = (query: string) => fetch(`http://127.0.0.1:${port}/?rel=1663/${db}/${rel}${query}`);
       const answered = () => ask("&block=-1").then((answer) => answer.text(), () => undefined);
-      await waitFor(async () => (await answered()) !== undefined, { what: "workerd answers" });
+      await waitFor(async () => (await answered()) !== undefined, {
+        what: "workerd answers",
+        timeoutMs: 90_000,
+      });
       const idle = await residentBytes(workerd.pid);
       const attached = await attachReader({ store, clock: systemClock });
       const relation = { spc: 1663, db, rel };

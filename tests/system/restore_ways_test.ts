@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { formatLsn, type Lsn } from "../../src/lsn.ts";
+import { formatLsn, type Lsn, parseLsn } from "../../src/lsn.ts";
 import { systemClock } from "../../src/deps/system_clock.ts";
 import { CorruptionError, NotFoundError } from "../../src/errors.ts";
 import type { ObjectStore } from "../../src/ports/object_store.ts";
@@ -25,10 +25,10 @@ import * as restored from "../support/restored.ts";
 import { removeTree, scratchDirectory } from "../support/temp.ts";
 import { waitFor } from "../support/wait.ts";
 
-const test = suite("system/restore ways", { timeoutMs: 120_000, sanitize: false });
+const test = suite("system/restore ways", { timeoutMs: 360_000, sanitize: false });
 
 const MAJOR = 17;
-const SETTINGS = { max_prepared_transactions: 20, wal_keep_size: "1GB" };
+const SETTINGS = { max_prepared_transactions: 20, wal_keep_size: "1GB", autovacuum: "off" };
 
 let path = "";
 let primary: Cluster;
@@ -76,10 +76,8 @@ test.before(async () => {
   const [{ now }] = await primary.exec("SELECT pg_sleep(0.01), clock_timestamp()::text AS now");
   time = String(now);
   await primary.exec("SELECT pg_sleep(0.01); INSERT INTO steps VALUES (10004); CHECKPOINT");
-  const [{ end }] = await primary.exec("SELECT pg_current_wal_insert_lsn() AS end");
-  await waitFor(() => formatLsn(following.timeline.lastRecordLsn) >= String(end), {
-    what: "all WAL is taken in",
-  });
+  const [{ end }] = await primary.exec("SELECT pg_current_wal_flush_lsn() AS end");
+  await following.timeline.waitForRecord(parseLsn(String(end)));
   // What is only in memory yet belongs to it.
   assert.ok(following.timeline.lastRecordLsn > following.timeline.remoteConsistentLsn);
   const { uid, gid } = (await postgresBinaries(MAJOR)).user;
@@ -263,6 +261,7 @@ test("varve restore --as standby streams on from the primary", async () => {
   await primary.exec("INSERT INTO steps VALUES (10005)");
   await waitFor(async () => (await idsOf(standby)).at(-1) === 10005, {
     what: "the standby has what came later",
+    timeoutMs: 120_000,
   });
   assert.equal(
     await standby.exec("SELECT pg_is_in_recovery() AS standby").then((rows) => rows[0].standby),

@@ -22,7 +22,7 @@ import { temporaryDirectory } from "../support/temp.ts";
 import { createTpcb, runTpcb } from "../support/tpcb.ts";
 import { waitFor } from "../support/wait.ts";
 
-const test = suite("upkeep/server", { timeoutMs: 240_000, sanitize: false });
+const test = suite("upkeep/server", { timeoutMs: 480_000, sanitize: false });
 
 const MIB = 1024 * 1024;
 const CHECKPOINT_DISTANCE = 2 * MIB;
@@ -118,7 +118,7 @@ test(`upkeep under a steady load of ${DISTANCES} checkpoint distances, broken of
   await following.timeline.waitForRecord(parseLsn(lsn));
   await following.flusher.flushAll();
   const upkeep = following.upkeep!;
-  await waitFor(() => upkeep.isIdle, { what: "upkeep has nothing to do", timeoutMs: 60_000 });
+  await waitFor(() => upkeep.isIdle, { what: "upkeep has nothing to do", timeoutMs: 180_000 });
   assert.ok(upkeep.counters.compactions + upkeep.counters.imageLayers > 0, "there was something to do");
   assert.is(upkeep.counters.failures, 0);
   count(following);

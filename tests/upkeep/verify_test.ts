@@ -35,7 +35,7 @@ import {
   readRecords,
 } from "../support/wal_files.ts";
 
-const test = suite("upkeep/verify", { timeoutMs: 120_000, sanitize: false });
+const test = suite("upkeep/verify", { timeoutMs: 360_000, sanitize: false });
 
 const clock = systemClock;
 /** `FirstNormalObjectId`: of databases that were made later. */
