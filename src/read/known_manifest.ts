@@ -8,6 +8,7 @@
  * @module
  */
 import { NotFoundError } from "../errors.ts";
+import { raceAbort } from "../flow/abort.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
@@ -39,7 +40,7 @@ export class KnownManifest {
   readonly #files: LayerFiles;
   readonly #options: KnownManifestOptions;
   #manifest: Manifest;
-  #refreshing: Promise<Manifest> | undefined;
+  #refreshing: { readonly done: Promise<Manifest>; readonly signal?: AbortSignal } | undefined;
 
   constructor(timeline: Timeline, manifest: Manifest, files: LayerFiles, options: KnownManifestOptions) {
     this.#timeline = timeline;
@@ -54,9 +55,20 @@ export class KnownManifest {
     return this.#options.writer?.manifest ?? this.#manifest;
   }
 
-  /** Takes over the manifest as it is now; several calls at a time are one. */
-  refresh(signal?: AbortSignal): Promise<Manifest> {
-    return this.#refreshing ??= this.#refresh(signal).finally(() => this.#refreshing = undefined);
+  /** Takes over the manifest as it is now; several calls at a time are one, and each gives up for itself. */
+  async refresh(signal?: AbortSignal): Promise<Manifest> {
+    for (;;) {
+      const shared = this.#refreshing ??= {
+        done: this.#refresh(signal).finally(() => this.#refreshing = undefined),
+        signal,
+      };
+      try {
+        return await raceAbort(shared.done, signal);
+      } catch (error) {
+        // It was the one who began it that gave up.
+        if (signal?.aborted || shared.signal === signal || !shared.signal?.aborted) throw error;
+      }
+    }
   }
 
   /** Does so again and again, where a reader wants that, until it is stopped. */
@@ -123,7 +135,9 @@ export class KnownManifest {
   async #takeOverAncestors(manifest: Manifest, signal?: AbortSignal): Promise<void> {
     if (manifest.ancestor === undefined) return;
     const ancestors = ancestorLayers(manifest, await readAncestors(this.#options.store, manifest, signal));
-    this.#timeline.keep({ cutoffLsn: manifest.cutoffLsn, heldLsns: heldLsns(manifest), ancestors });
+    // Commits may have come in between.
+    const { cutoffLsn } = this.manifest;
+    this.#timeline.keep({ cutoffLsn, heldLsns: heldLsns(this.manifest), ancestors });
   }
 
   #takeOverLayers(manifest: Manifest): void {

@@ -58,9 +58,9 @@ export async function createBranch(options: BranchOptions): Promise<Manifest> {
   if (await readManifest(store, name, signal) !== undefined) throw alreadyExists(name, store);
   const addLine = (current: Manifest) => {
     checkHolds(current, lsn);
-    return {
-      branches: [...current.branches.filter(({ timeline }) => timeline !== name), { timeline: name, lsn }],
-    };
+    // Another line of that name may be that of a branch which somebody else is making, or has made since we looked.
+    const others = current.branches.filter((each) => each.timeline !== name || each.lsn !== lsn);
+    return { branches: [...others, { timeline: name, lsn }] };
   };
   if (faults !== undefined) await faults("branch-before-parent");
   const parentManifest = await updateManifest(store, clock, from, addLine, signal);

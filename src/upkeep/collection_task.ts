@@ -65,15 +65,17 @@ export class CollectionTask implements UpkeepTask {
     this.#orphansMs ??= now + FIRST_ORPHANS_MS;
     const { intervalMs = DEFAULT_INTERVAL_MS, graceMs = DEFAULT_GRACE_MS } = this.#options;
     if (now - this.#lastMs < intervalMs) return;
-    // What ancestors have removed goes when their grace time is over: well before that, read on in what took its place.
-    if (target.manifest.ancestor !== undefined) await attached.refresh(signal);
+    // Guests may have changed the policy. And what ancestors have removed goes when their grace time is over: well before
+    // that, read on in what took its place.
+    await attached.refresh(signal);
     const orphans = now >= this.#orphansMs;
     const policy = this.#change && changedRetention(target.manifest.retention, this.#change);
     const options = { store, clock, reader: attached.reader, policy, graceMs, orphans, signal };
     const plan = await planCollection(target.manifest, options);
     if (policy !== undefined || !isEmptyPlan(plan)) {
       const manifest = await collect(plan, (edit, signal) => target.commit(edit, signal), options);
-      const named = new Set(manifest.layers.map(({ name }) => name));
+      // By the manifest of now: flushes may have named more while objects were deleted.
+      const named = new Set(target.manifest.layers.map(({ name }) => name));
       const gone = attached.timeline.layers.layers().filter(({ name }) => !named.has(name));
       attached.timeline.replaceLayers([], gone);
       await Promise.all(gone.map(({ name }) => attached.files.forget(name)));

@@ -16,7 +16,6 @@ import type { KeyRange } from "../layer/key_range.ts";
 import { type LayerDescriptor, overlapsKeys } from "../layer/layer_descriptor.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { LayerOpener } from "../read/layer_opener.ts";
-import { storeLayer } from "../write/store_layer.ts";
 import {
   type CompactionPlan,
   type CompactionPolicy,
@@ -85,8 +84,13 @@ export async function compact(
   );
   const ranges = splitKeys(indexes, layerBytes, imageEnds(target));
   const outputs: LayerDescriptor[] = [];
-  for (const range of ranges) outputs.push(await writeRange(target, plan, range, opener, options));
-  await target.replace(outputs, plan.inputs, signal);
+  try {
+    for (const range of ranges) outputs.push(await writeRange(target, plan, range, opener, options));
+    await target.replace(outputs, plan.inputs, signal);
+  } catch (error) {
+    await target.discard(outputs);
+    throw error;
+  }
   const result = {
     runs: plan.runs,
     inputs: plan.inputs.length,
@@ -121,14 +125,13 @@ async function writeRange(
   opener: LayerOpener,
   options: CompactOptions,
 ): Promise<LayerDescriptor> {
-  const { attached, store, local, codec, faults } = target.parts;
+  const { codec } = target.parts;
   const { readBytes, pacer, signal } = options;
   const { lsnStart, lsnEnd } = plan;
   const layers = plan.inputs.filter((layer) => overlapsKeys(layer, range.keyMin, range.keyMax));
   const write = async () => {
     const inputs = await Promise.all(layers.map((layer) => opener.open(layer, signal)));
-    return await storeLayer({
-      timeline: attached.timeline.name,
+    return await target.store({
       identity: {
         kind: "delta",
         ...range,
@@ -139,16 +142,10 @@ async function writeRange(
       },
       generate: () =>
         mergedLayerFile({ inputs, ...range, lsnStart, lsnEnd, codec, pacer, readBytes, signal }),
-      store,
-      local,
-      level: 1,
-      faults,
       signal,
     });
   };
-  const descriptor = await onceMoreWithoutCopies(opener, write);
-  if (local !== undefined) attached.files.noteResident(descriptor);
-  return descriptor;
+  return await onceMoreWithoutCopies(opener, write);
 }
 
 /** Tries again from the store if what was read of local copies is damaged. */

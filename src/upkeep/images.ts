@@ -28,7 +28,6 @@ import { bulkRead, type BulkSource } from "../read/bulk_read.ts";
 import { Replayer } from "../read/replay.ts";
 import { hintBitsLogged } from "../timeline/facts.ts";
 import { decodeSize } from "../timeline/sizes.ts";
-import { storeLayer } from "../write/store_layer.ts";
 import { compactionOpener, onceMoreWithoutCopies } from "./compact.ts";
 import { DEFAULT_LAYER_BYTES } from "./compact_plan.ts";
 import { imageLayerFile, NoImageError } from "./image_file.ts";
@@ -130,7 +129,10 @@ export async function makeImages(
           error: written.cause,
         });
       } else {
-        await target.replace([written], [], options.signal);
+        await target.replace([written], [], options.signal).catch(async (error) => {
+          await target.discard([written]);
+          throw error;
+        });
         made.push(written);
       }
     }
@@ -174,9 +176,9 @@ async function writeImage(
   spaces: readonly LiveSpace[] | undefined,
   options: ImageOptions,
 ): Promise<LayerDescriptor | NoImageError> {
-  const { attached, store, local, codec, faults } = target.parts;
+  const { attached, codec } = target.parts;
   const { pacer, readBytes, signal } = options;
-  const { facts, name } = attached.timeline;
+  const { facts } = attached.timeline;
   const sources = attached.sources(lsn, "compaction");
   const context = { hintBitsLogged: hintBitsLogged(facts) };
   const replayer = new Replayer(profileOfMajor(facts.major), context, attached.codecs.image);
@@ -205,19 +207,12 @@ async function writeImage(
   }
   const lsns = { lsnStart: lsn, lsnEnd: lsn + 1 as Lsn };
   try {
-    const descriptor = await onceMoreWithoutCopies(sources[0].opener, () =>
-      storeLayer({
-        timeline: name,
+    return await onceMoreWithoutCopies(sources[0].opener, () =>
+      target.store({
         identity: { kind: "image", ...range, ...lsns, epoch: target.epoch, unique: target.drawUnique() },
         generate,
-        store,
-        local,
-        level: 1,
-        faults,
         signal,
       }));
-    if (local !== undefined) attached.files.noteResident(descriptor);
-    return descriptor;
   } catch (error) {
     if (refusal !== undefined) return refusal;
     throw error;

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { FencedError, PreconditionFailedError, UnavailableError } from "../errors.ts";
+import { FencedError, NotFoundError, PreconditionFailedError, UnavailableError } from "../errors.ts";
 import { Backoff } from "../flow/backoff.ts";
 import { ImageFloors } from "../layer/image_floors.ts";
 import type { KeySpace } from "../layer/key.ts";
@@ -134,7 +134,7 @@ export class UpkeepLoop {
   }
 
   async #run(): Promise<void> {
-    const { clock } = this.#target.parts;
+    const { clock, attached } = this.#target.parts;
     const { signal } = this.#stopped;
     const backoff = new Backoff(clock, { initialMs: 1000, factor: 2, maxMs: 600_000 });
     while (!signal.aborted) {
@@ -148,6 +148,8 @@ export class UpkeepLoop {
         if (signal.aborted) return;
         this.#weighedAt = undefined;
         if (!this.#report(error)) return;
+        // A guest, or an ancestor's upkeep, has put others in the place of layers, long ago.
+        if (error instanceof NotFoundError) await attached.refresh(signal).catch(() => {});
         await backoff.wait(signal).catch(() => {});
       }
     }

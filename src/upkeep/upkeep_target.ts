@@ -10,7 +10,7 @@
 import type { BlockCodec } from "../bytes/block_codec.ts";
 import { FencedError, PreconditionFailedError, UnavailableError } from "../errors.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
-import { parseLayerName } from "../layer/layer_name.ts";
+import { formatLayerName, parseLayerName } from "../layer/layer_name.ts";
 import type { Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
@@ -26,6 +26,7 @@ import {
   type ManifestWriter,
   updateManifest,
 } from "../timeline/manifest_store.ts";
+import { storeLayer, type StoreLayerOptions } from "../write/store_layer.ts";
 
 /** What a process that keeps a timeline is given. */
 export interface UpkeepParts {
@@ -98,6 +99,24 @@ export class UpkeepTarget {
     return unique;
   }
   readonly #drawnAtMs = new Map<number, number>();
+
+  /** Stores a layer, with a local copy where there is a place; a failure leaves none. */
+  async store(made: Pick<StoreLayerOptions, "identity" | "generate" | "signal">): Promise<LayerDescriptor> {
+    const { attached: { timeline, files }, store, local, faults } = this.parts;
+    try {
+      const stored = await storeLayer({ ...made, timeline: timeline.name, store, local, level: 1, faults });
+      if (local !== undefined) files.noteResident(stored);
+      return stored;
+    } catch (error) {
+      await local?.remove(formatLayerName(made.identity)).catch(() => {});
+      throw error;
+    }
+  }
+
+  /** Lets go of local copies of layers that were stored, but not named. */
+  async discard(layers: readonly LayerDescriptor[]): Promise<void> {
+    await Promise.all(layers.map(({ name }) => this.parts.attached.files.forget(name)));
+  }
 
   /**
    * Names `add` in the manifest instead of `remove`, then in the layer map of this process. Durable when it resolves.
