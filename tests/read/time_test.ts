@@ -21,7 +21,7 @@ import { recordOf } from "../support/made_wal.ts";
 import { seededRandom } from "../support/random.ts";
 import { TEST_START, WrittenTimeline } from "../support/written_timeline.ts";
 
-const test = suite("read/time");
+const test = suite("read/time", { timeoutMs: 240_000 });
 
 const XLOG_NOOP = 0x20;
 const XLOG_RESTORE_POINT = 0x70;
@@ -133,7 +133,6 @@ test(
       await modelled.written.close();
     }
   },
-  { timeoutMs: 120_000 },
 );
 
 async function checkAll(

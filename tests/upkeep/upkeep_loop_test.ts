@@ -17,7 +17,7 @@ import { SeededRandom } from "../support/random.ts";
 import { waitFor } from "../support/wait.ts";
 import { SMALL, Twins } from "./twins.ts";
 
-const test = suite("upkeep/loop", { timeoutMs: 60_000 });
+const test = suite("upkeep/loop", { timeoutMs: 240_000 });
 
 /** Twins with some flushes. */
 async function flushed(store: BentStore, flushes = 5, seed = 7): Promise<Twins> {
@@ -151,13 +151,13 @@ test("UpkeepLoop follows flushes, keeps runs few, makes images, and tries again 
     { ...SMALL, runsMax: 2, intervalMs: 100_000 },
   );
   loop.start();
-  await waitFor(() => loop.isIdle, { what: "upkeep has looked" });
+  await waitFor(() => loop.isIdle, { what: "upkeep has looked", timeoutMs: 60_000 });
   assert.is(loop.counters.compactions, 0);
   for (let flush = 0; flush < 8; flush++) {
     await twins.writeRandom(25);
     await twins.flush();
   }
-  await waitFor(() => loop.isIdle, { what: "upkeep is done" });
+  await waitFor(() => loop.isIdle, { what: "upkeep is done", timeoutMs: 60_000 });
   assert.ok(loop.counters.compactions > 0);
   assert.ok(loop.counters.imageLayers > 0);
   assert.ok(loop.writeAmplification! > 1);
@@ -174,7 +174,7 @@ test("UpkeepLoop follows flushes, keeps runs few, makes images, and tries again 
     }
     await twins.flush();
   }
-  await waitFor(() => loop.isIdle && refused > 1, { what: "upkeep is done again", timeoutMs: 20_000 });
+  await waitFor(() => loop.isIdle && refused > 1, { what: "upkeep is done again", timeoutMs: 60_000 });
   assert.is(loop.counters.failures, 1);
   assert.ok(messages.includes("upkeep.failed"));
   await loop.stop();
