@@ -34,7 +34,7 @@ const SLAB_BYTES = 33 * 1024 * 1024;
 const PIECE_BYTES_MAX = 4 * 1024 * 1024;
 
 /** What comes back is kept for the next memory layer, which needs about as much as the last; more is let go. */
-const FREE_SLABS_MAX = 4;
+const FREE_SLABS_MAX = 3;
 const FREE_LARGE_MAX = 1;
 
 /** So much plain memory has V8 begin a collection; being longer than 32 MiB, it is never touched. */

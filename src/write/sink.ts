@@ -37,7 +37,7 @@ const MEMORY_FACTORS = { open: 0.8, all: 1 };
  * The same where another thread encodes layers. The next layer fills meanwhile and should not have to wait, so that memory
  * holds two whole ones: they are smaller.
  */
-const SHARED_MEMORY_FACTORS = { open: 0.45, all: 0.95 };
+const SHARED_MEMORY_FACTORS = { open: 0.4, all: 0.85 };
 
 /** See the module's description. */
 export function timelineSink(options: SinkOptions): WritableStream<Modification> {
