@@ -60,14 +60,23 @@ export interface FilePiece {
   bytes: Uint8Array;
 }
 
-/** Reads the value of a piece. */
+/** What would be written outside of the data directory. */
+const LEADS_OUT = /^\/|(?:^|\/)\.\.(?:\/|$)|\0/;
+
+/** Reads the value of a piece. @throws {CorruptionError} If it is cut off, or its path leads out of the data directory. */
 export function decodeFilePiece(value: Uint8Array): FilePiece {
   const pathLength = value.length < HEADER_BYTES ? 0 : getU16(value, 4);
   if (value.length < HEADER_BYTES + pathLength || pathLength === 0) {
     throw new CorruptionError("Cannot read a stored file: its value is cut off", { got: value.length });
   }
+  const path = new TextDecoder().decode(value.subarray(HEADER_BYTES, HEADER_BYTES + pathLength));
+  if (LEADS_OUT.test(path)) {
+    throw new CorruptionError("Cannot read a stored file: its path leads out of the data directory", {
+      got: path,
+    });
+  }
   return {
-    path: new TextDecoder().decode(value.subarray(HEADER_BYTES, HEADER_BYTES + pathLength)),
+    path,
     pieces: getU32(value, 0),
     bytes: value.subarray(HEADER_BYTES + pathLength),
   };

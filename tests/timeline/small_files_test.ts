@@ -47,4 +47,16 @@ test("fileSpace() gives each path a space of its own", () => {
   assert.is(seen.size, 10_000);
 });
 
+test("decodeFilePiece() refuses paths that lead out of the data directory", () => {
+  for (const path of ["/etc/passwd", "../x", "base/../../x", "base/..", "a\0b"]) {
+    assert.throws(
+      () => decodeFilePiece(encodeFilePieces(path, new Uint8Array(1))[0]),
+      (e: unknown) => e instanceof CorruptionError,
+    );
+  }
+  for (const path of ["PG_VERSION", "base/1/..x", "conf.d/a..b"]) {
+    assert.is(decodeFilePiece(encodeFilePieces(path, new Uint8Array(1))[0]).path, path);
+  }
+});
+
 test.run();
