@@ -35,6 +35,8 @@ export interface Profile {
     readonly graceMs: number;
     readonly keepWalBytes: number | undefined;
   };
+  /** At the end all is collected, and nothing may be left that nobody names. */
+  readonly lastCollection: boolean;
   /** How often, of 1, who could collect sets a pin or removes one. */
   readonly pins: number;
   readonly branches: boolean;
@@ -89,6 +91,7 @@ export function drawProfile(random: SeededRandom): Profile {
       graceMs: random.pick([3_600_000, 10_000_000]),
       keepWalBytes: random.pick([undefined, 0, 0, 500, 2000]),
     },
+    lastCollection: random.chance(0.3),
     pins: random.pick([0, 0.3, 0.5]),
     branches: random.chance(0.5),
     refreshMs: random.pick([undefined, 20_000, 200_000]),

@@ -52,7 +52,7 @@ class RetainingGuest {
         if (stored === undefined) return;
         const { cutoffLsn, diskConsistentLsn } = stored.manifest;
         const lsn = random.pick(this.#world.history.endsBetween(cutoffLsn, diskConsistentLsn));
-        const expiresAtMs = random.chance(0.7) ? undefined : clock.now() + random.int(1000, 10_000_000);
+        const expiresAtMs = random.chance(0.85) ? undefined : clock.now() + random.int(1000, 10_000_000);
         await setPin({ name, lsn, expiresAtMs }, options);
         this.#world.counts.pins++;
       }

@@ -93,7 +93,7 @@ async function run(
   }
   if (world.failure === undefined) await world.readSample(MAIN, LAST_READS);
   await world.endProcesses();
-  if (world.failure === undefined) await collectAll(world);
+  if (world.failure === undefined && world.profile.lastCollection) await collectAll(world);
   const { scheduler, failure, counts } = world;
   const { steps: taken, fingerprint } = scheduler;
   return { seed, steps: taken, fingerprint, violation: failure?.message, counts };

@@ -14,9 +14,9 @@ const test = suite("simulation", { timeoutMs: 900_000 });
 
 const SEEDS = Number(Deno.env.get("VARVE_SIMULATION_SEEDS") ?? 10_000);
 /** Fewer steps than by default, so that there is time for many seeds; more in some, which get further. */
-const stepsOf = (seed: number) => seed % 5 === 0 ? 160 : 60;
+const stepsOf = (seed: number) => seed % 5 === 0 ? 150 : 45;
 /** Steps of the runs that look for a mutation. */
-const MUTATION_STEPS = 160;
+const MUTATION_STEPS = 200;
 /** Within so many a mutation must be found. */
 const MUTATION_SEEDS = 1000;
 

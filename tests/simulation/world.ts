@@ -383,7 +383,7 @@ function drawLsn(
 ): Lsn {
   const highest = manifest.diskConsistentLsn;
   const held = heldLsns(manifest);
-  if (held.length > 0 && random.chance(0.4)) return random.pick(held);
+  if (held.length > 0 && random.chance(0.6)) return random.pick(held);
   if (random.chance(0.3)) return highest;
   if (random.chance(0.2)) return lowest;
   if (random.chance(0.5)) {

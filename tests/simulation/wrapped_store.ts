@@ -184,15 +184,17 @@ export class RenamingStore extends WrappedStore {
       this.#names.set(name, this.#rename(name));
       return await super.put(this.#key(key), body, options);
     }
-    let text = new TextDecoder().decode(await readBody(body, options?.signal));
-    for (const [believed, real] of this.#names) text = text.replaceAll(believed, real);
-    return await super.put(key, new TextEncoder().encode(text), options);
+    if (timelineOfManifestKey(key) === undefined) return await super.put(key, body, options);
+    const manifest = decodeManifest(await readBody(body, options?.signal), key);
+    const renamed = renameLayers(manifest, (name) => this.#names.get(name) ?? name);
+    return await super.put(key, encodeManifest(renamed), options);
   }
   override async get(key: string, options?: CallOptions): Promise<ObjectContent> {
     const { bytes, etag } = await super.get(this.#key(key), options);
-    let text = new TextDecoder().decode(bytes);
-    for (const [believed, real] of this.#names) text = text.replaceAll(real, believed);
-    return { bytes: new TextEncoder().encode(text), etag };
+    if (timelineOfManifestKey(key) === undefined) return { bytes, etag };
+    const believed = new Map([...this.#names].map(([name, real]) => [real, name]));
+    const manifest = renameLayers(decodeManifest(bytes, key), (name) => believed.get(name) ?? name);
+    return { bytes: encodeManifest(manifest), etag };
   }
   override getRange(key: string, offset: number, length: number, options?: CallOptions): Promise<Uint8Array> {
     return super.getRange(this.#key(key), offset, length, options);
@@ -203,4 +205,10 @@ export class RenamingStore extends WrappedStore {
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
     return super.getStream(this.#key(key), options);
   }
+}
+
+function renameLayers(manifest: Manifest, rename: (name: string) => string): Manifest {
+  const renamed = <T extends { name: string }>(lines: readonly T[]) =>
+    lines.map((line) => ({ ...line, name: rename(line.name) }));
+  return { ...manifest, layers: renamed(manifest.layers), removed: renamed(manifest.removed) };
 }
