@@ -47,7 +47,11 @@ export async function* scanLayer(
   const own = new AbortController();
   const signal = options.signal === undefined ? own.signal : AbortSignal.any([options.signal, own.signal]);
   const range = index.blocksInRange(keyMin, keyMax);
-  const read = (first: number) => readBlocks(source, index, first, range.end, readBytes, signal);
+  const read = (first: number) => {
+    const reading = readBlocks(source, index, first, range.end, readBytes, signal);
+    reading.catch(() => {}); // it may fail before the consumer comes back, who is told then
+    return reading;
+  };
   let pending = range.first < range.end ? read(range.first) : undefined;
   let entryCount = 0;
   try {

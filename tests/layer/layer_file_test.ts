@@ -440,4 +440,27 @@ test("scanLayer() passes on what the source rejects with, once", async () => {
   await assert.rejects(scanEntries(failing, index, { readBytes: 200 }), "no answer");
 });
 
+test("scanLayer() tells of a failed read ahead when it is asked for it, not before", async () => {
+  const { file } = writeEntries(
+    randomEntries(seededRandom("layer_file ahead"), "delta", lsn(8), 100, 50),
+    { kind: "delta", lsnStart: lsn(8), blockBytes: 100 },
+  );
+  const index = await openLayer(memorySource(file), "layer");
+  let reads = 0;
+  const failing = {
+    size: file.length,
+    readRange: (offset: number, length: number) =>
+      ++reads > 1
+        ? Promise.reject(new Error("no answer"))
+        : Promise.resolve(file.slice(offset, offset + length)),
+  };
+  const steps = scanLayer(failing, index, { readBytes: 200 });
+  assert.not.ok((await steps.next()).done);
+  // Whoever merges many layers comes back to this one later.
+  await new Promise((resolve) => setTimeout(resolve));
+  await assert.rejects(async () => {
+    while (!(await steps.next()).done);
+  }, "no answer");
+});
+
 test.run();
