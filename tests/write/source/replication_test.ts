@@ -204,7 +204,7 @@ for (const major of [14, 18] as const) {
     const ended = receiveUntil(openReplication(options), Infinity as Lsn, options.received);
     const isCaughtUp = () => options.status.current.caughtUp;
     await waitFor(isCaughtUp, { what: "caught up" });
-    const stopping = cluster.stop("fast", 30_000);
+    const stopping = cluster.stop("fast", 60_000);
     await waitFor(() => wanted.length > 0, { what: "a flush is wanted" });
     assert.ok(cluster.running, "the server waits for us");
     // While it waits, it asks again after each answer: that must not become a storm.
@@ -215,7 +215,7 @@ for (const major of [14, 18] as const) {
     const toldMs = performance.now();
     await stopping;
     await ended; // closes, does not fail
-    assert.ok(performance.now() - toldMs < 3000, "the server ended soon after");
+    assert.ok(performance.now() - toldMs < 20_000, "the server ended soon after");
     await compareWithSegments(cluster, options.received, 16 * 1024 * 1024);
   });
 }
