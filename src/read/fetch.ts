@@ -177,9 +177,12 @@ export class LayerFetcher {
     });
     // What lies below a complete image does not count: what that lacks is gone.
     const floors = new ImageFloors(visits.map(({ layer }) => layer), lsn);
-    const open = visits.filter(({ layer }) => layer.complete || !floors.settles(layer, { keyMin, keyMax }));
+    const segments = floors.within(keyMin, keyMax);
+    const open = visits.filter(({ layer }) =>
+      segments.some(({ image }) => image === layer) || !floors.settles(layer, { keyMin, keyMax })
+    );
     await sideBySide(open, LISTING_WIDTH, async ({ fetcher, layer, upTo }) => {
-      const take = (block: DecodedBlock) => newest.addBlock(block, family, upTo);
+      const take = (block: DecodedBlock) => newest.addBlock(block, family, upTo, segments);
       await fetcher.#forEachBlock(layer, keyMin, keyMax, { cause }, take, signal);
     });
     return newest.sorted();

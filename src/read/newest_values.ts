@@ -6,6 +6,7 @@
  * @module
  */
 import type { Lsn } from "../lsn.ts";
+import type { FloorSegment } from "../layer/image_floors.ts";
 import { compareSpaces, type KeySpace, VALUE_DROPPED, VALUE_KIND_MASK } from "../layer/key.ts";
 import type { DecodedBlock } from "../layer/layer_block.ts";
 import type { MemoryLayer } from "../layer/memory_layer.ts";
@@ -41,12 +42,21 @@ export class NewestValues {
     });
   }
 
-  /** Takes the entries of a family in a block of a layer file that are at or below `lsn`. */
-  addBlock(decoded: DecodedBlock, family: number, lsn: Lsn): void {
+  /**
+   * Takes the entries of a family in a block of a layer file that are at or below `lsn`.
+   *
+   * @param floors Of the family's keys, ascending. What an image lacks is gone: entries below its floor do not count.
+   */
+  addBlock(decoded: DecodedBlock, family: number, lsn: Lsn, floors: readonly FloorSegment[]): void {
+    let segment = 0;
     for (let entry = 0; entry < decoded.count; entry++) {
       if (decoded.lsns[entry] > lsn) continue;
       const space = decoded.spaceAt(decoded.spaceOf(entry));
       if (space.family !== family) continue;
+      while (segment + 1 < floors.length && isBehind(space, decoded.blocks[entry], floors[segment])) {
+        segment++;
+      }
+      if (decoded.lsns[entry] < floors[segment].floor) continue;
       this.#offer(
         space,
         decoded.blocks[entry],
@@ -85,4 +95,9 @@ export class NewestValues {
     if (known !== undefined && known.lsn >= lsn) return;
     this.#newest.set(key, { space, block, lsn, flags, bytes: bytes.slice(offset, offset + length) });
   }
+}
+
+/** Whether a key lies behind a segment's last one. */
+function isBehind(space: KeySpace, block: number, { keyMax }: FloorSegment): boolean {
+  return (compareSpaces(space, keyMax) || block - keyMax.block) > 0;
 }
