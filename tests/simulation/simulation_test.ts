@@ -18,7 +18,7 @@ const stepsOf = (seed: number) => seed % 5 === 0 ? 150 : 45;
 /** Steps of the runs that look for a mutation. */
 const MUTATION_STEPS = 200;
 /** Within so many a mutation must be found. */
-const MUTATION_SEEDS = 1000;
+const MUTATION_SEEDS = 5000;
 
 test(`simulate() keeps every promise with ${SEEDS} seeds`, async () => {
   const started = performance.now();
