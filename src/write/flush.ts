@@ -65,7 +65,7 @@ const ENCODER_COPY_MAX = 32 * 1024 * 1024;
 /** Garbage is collected in the background; this often is looked whether it is done. */
 const COLLECT_TRIES = 64;
 const COLLECT_MS = 4;
-/** Less than this can wait. */
+/** Less than this can wait: of small layers many share the memory that comes back as a whole. */
 const COLLECT_BYTES_MIN = 16 * 1024 * 1024;
 
 /** See the module's description. */
@@ -184,7 +184,8 @@ export class Flusher {
   /** Resolves when the memory that a layer held can be used for the next one, or somebody still reads it. */
   async #releaseMemory(bytes: number): Promise<void> {
     const { encoder, clock } = this.#options;
-    if (encoder === undefined) return void (bytes >= COLLECT_BYTES_MIN && collectSoon());
+    if (bytes < COLLECT_BYTES_MIN) return;
+    if (encoder === undefined) return collectSoon();
     const { arena } = encoder;
     const returned = arena.returned;
     for (let tries = 0; tries < COLLECT_TRIES && arena.returned === returned; tries++) {
