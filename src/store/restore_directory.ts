@@ -218,7 +218,12 @@ class RestoreDirectory implements RestoreTarget {
       const isReplaced = ((await namesIn(this.#root))?.length ?? 0) > 0;
       const aside = `${this.#root}.replaced${this.#suffix.replace(".restoring", "")}`;
       if (isReplaced) await rename(this.#root, aside);
-      await rename(this.#temporary, this.#root);
+      try {
+        await rename(this.#temporary, this.#root);
+      } catch (error) {
+        if (isReplaced) await rename(aside, this.#root);
+        throw error;
+      }
       this.#isEnded = true;
       if (this.#options.fsync ?? true) {
         await this.#sync([dirname(this.#root), ...this.#outside.map(({ final }) => dirname(final))]);
