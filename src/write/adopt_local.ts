@@ -13,13 +13,17 @@
 import type { BlockCodecs } from "../bytes/block_codec.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { formatLayerName, parseLayerName } from "../layer/layer_name.ts";
-import { openLayer } from "../layer/layer_reader.ts";
+import { keyOf } from "../layer/key_range.ts";
+import { FAMILY_CLUSTER_STATE } from "../layer/key.ts";
+import { type LayerIndex, type LayerSource, openLayer } from "../layer/layer_reader.ts";
+import { scanLayer } from "../layer/layer_scan.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { EventSink } from "../ports/events.ts";
 import type { FaultPoints } from "../ports/fault_points.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
+import { decodeClusterState } from "../postgres/effects/cluster_state.ts";
 import { manifestLayer } from "../timeline/manifest.ts";
 import type { Manifest } from "../timeline/manifest.ts";
 import type { ManifestChange } from "../timeline/manifest_store.ts";
@@ -41,15 +45,16 @@ export interface AdoptOptions {
 /** Uploads what continues the manifest; resolves with what the claim must say when all of it is durable in the store. */
 export async function adoptLocalLayers(options: AdoptOptions): Promise<ManifestChange> {
   const { manifest, store, clock, local, events, faults, signal } = options;
-  let { layers, diskConsistentLsn } = manifest;
+  let { layers, diskConsistentLsn, tli } = manifest;
   for (;;) {
     const found = await findNext(options, diskConsistentLsn);
-    if (found === undefined) return { layers, diskConsistentLsn };
+    if (found === undefined) return { layers, diskConsistentLsn, tli };
+    tli = found.tli ?? tli;
     // The writer that died may have uploaded it, and a collection may be about to delete that object as an orphan.
     const unique = Math.floor(clock.random() * 0x1_0000_0000);
-    const next = { ...found, name: formatLayerName({ ...found, unique }) };
+    const next = { ...found.layer, name: formatLayerName({ ...found.layer, unique }) };
     if (faults !== undefined) await faults("layer-before-upload");
-    await store.put(layerKey(manifest.timeline, next.name), localBody(local, found.name, found.size), {
+    await store.put(layerKey(manifest.timeline, next.name), localBody(local, found.layer.name, next.size), {
       signal,
     });
     if (faults !== undefined) await faults("layer-after-upload");
@@ -66,8 +71,14 @@ export async function adoptLocalLayers(options: AdoptOptions): Promise<ManifestC
   }
 }
 
+interface Found {
+  readonly layer: LayerDescriptor;
+  /** PostgreSQL's timeline that it ends on, if it says. */
+  readonly tli: number | undefined;
+}
+
 /** The local layer that begins right behind this LSN, if it is whole. */
-async function findNext(options: AdoptOptions, diskConsistentLsn: Lsn): Promise<LayerDescriptor | undefined> {
+async function findNext(options: AdoptOptions, diskConsistentLsn: Lsn): Promise<Found | undefined> {
   const { local, manifest, codecs, signal } = options;
   const named = new Set(manifest.layers.map((layer) => layer.name));
   for (const { name, size } of await local.list()) {
@@ -81,9 +92,9 @@ async function findNext(options: AdoptOptions, diskConsistentLsn: Lsn): Promise<
     if (file === undefined) continue;
     try {
       const source = { size, readRange: (offset: number, length: number) => file.readRange(offset, length) };
-      const { footer } = await openLayer(source, name, { codecs, signal });
+      const index = await openLayer(source, name, { codecs, signal });
       const { kind, keyMin, keyMax, lsnStart, lsnEnd, epoch } = parsed;
-      return {
+      const layer: LayerDescriptor = {
         name,
         kind,
         keyMin,
@@ -91,14 +102,30 @@ async function findNext(options: AdoptOptions, diskConsistentLsn: Lsn): Promise<
         lsnStart,
         lsnEnd,
         size,
-        checksum: footer.checksum,
+        checksum: index.footer.checksum,
         complete: false,
         level: 0,
         epoch,
       };
+      return { layer, tli: await lastTli(source, index, signal) };
     } finally {
       await file.close();
     }
   }
   return undefined;
+}
+
+/** PostgreSQL's timeline as a layer's last cluster state has it; undefined if that did not change. */
+async function lastTli(
+  source: LayerSource,
+  index: LayerIndex,
+  signal?: AbortSignal,
+): Promise<number | undefined> {
+  const key = keyOf({ family: FAMILY_CLUSTER_STATE, a: 0, b: 0, c: 0, d: 0 });
+  let tli: number | undefined;
+  for await (const { block, end } of scanLayer(source, index, { keyMin: key, keyMax: key, signal })) {
+    const offset = block.valueOffsets[end - 1];
+    tli = decodeClusterState(block.bytes.subarray(offset, offset + block.valueLengths[end - 1])).tli;
+  }
+  return tli;
 }

@@ -1,6 +1,10 @@
 /** What the simulation found: writers, guests and collections that meet at the wrong moment. */
+import { setU32 } from "../../src/bytes/little_endian.ts";
 import { NotFoundError, UnavailableError, VarveError } from "../../src/errors.ts";
 import type { Lsn } from "../../src/lsn.ts";
+import { XLOG_END_OF_RECOVERY } from "../../src/postgres/effects/control.ts";
+import { profileOfMajor } from "../../src/postgres/versions/all.ts";
+import { RM_XLOG_ID } from "../../src/postgres/wal/rmgr.ts";
 import { attachReader } from "../../src/read/attach.ts";
 import { type ManifestEdit, readManifest, updateManifest } from "../../src/timeline/manifest_store.ts";
 import { layerPrefix, manifestKey, NAMED_WITHIN_MS } from "../../src/timeline/object_keys.ts";
@@ -10,7 +14,7 @@ import { UpkeepTarget } from "../../src/upkeep/upkeep_target.ts";
 import { takeOver } from "../../src/varve.ts";
 import { BentStore } from "../support/bent_store.ts";
 import { assert, suite } from "../support/harness.ts";
-import { filledPage, imageRecord } from "../support/made_wal.ts";
+import { filledPage, imageRecord, recordOf, TEST_MAJOR } from "../support/made_wal.ts";
 import { ManualClock } from "../support/manual_clock.ts";
 import { MemoryLocalLayers } from "../support/memory_local_layers.ts";
 import { WrittenTimeline } from "../support/written_timeline.ts";
@@ -116,6 +120,32 @@ test("takeOver() gives layers from disk a name of their own: collection may be d
   const again = await WrittenTimeline.open({ store });
   assert.is((await again.page(REL, 0))[200], 0x11);
   await again.close();
+});
+
+test("takeOver() goes on on PostgreSQL's timeline that layers from disk end on", async () => {
+  const store = new BentStore();
+  const local = new MemoryLocalLayers();
+  const clock = new ManualClock();
+  const all = await WrittenTimeline.open({ store, local, clock, flusher: { flushIntervalMs: 1e12 } });
+  await all.writeOne(image(0x11));
+  const body = new Uint8Array(profileOfMajor(TEST_MAJOR).checkPointHasWalLevel ? 20 : 16);
+  setU32(body, 8, 2);
+  setU32(body, 12, 1);
+  if (body.length > 16) setU32(body, 16, 1);
+  await all.writeOne(recordOf(RM_XLOG_ID, XLOG_END_OF_RECOVERY, [], body));
+  assert.is(all.timeline.tli, 2);
+  store.before = (method, key) => {
+    if (method === "put" && key === MANIFEST) throw new UnavailableError("Away");
+  };
+  all.flusher.start();
+  all.flusher.flushAll().catch(() => {});
+  while (store.keysOf("put", LAYERS).length === 0) await new Promise((resolve) => setTimeout(resolve));
+  await all.close();
+  store.comeBack();
+  clock.random = Math.random;
+  const { manifest } = await takeOver({ store, local, clock }, (await readManifest(store.below, "main"))!);
+  assert.is(manifest.layers.length, 1);
+  assert.is(manifest.tli, 2);
 });
 
 test("UpkeepTarget.replace() refuses layers that were begun too long ago, and names none twice", async () => {
