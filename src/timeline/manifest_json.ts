@@ -18,6 +18,7 @@ import {
   type RemovedLayer,
   type RetentionPolicy,
 } from "./manifest.ts";
+import { isTimelineName } from "./object_keys.ts";
 
 /** The manifest's JSON text as bytes. */
 export function encodeManifest(manifest: Manifest): Uint8Array {
@@ -115,7 +116,7 @@ export function decodeManifest(bytes: Uint8Array, object: string): Manifest {
   const facts = fields.object("facts");
   const consistentLsn = fields.lsn("consistentLsn");
   return {
-    timeline: fields.text("timeline"),
+    timeline: fields.timelineName("timeline"),
     facts: {
       systemId: facts.text("systemId"),
       major: facts.integer("major"),
@@ -178,7 +179,7 @@ function decodePin(fields: Fields): ManifestPin {
 }
 
 function decodeBranch(fields: Fields): BranchPoint {
-  return { timeline: fields.text("timeline"), lsn: fields.lsn("lsn") };
+  return { timeline: fields.timelineName("timeline"), lsn: fields.lsn("lsn") };
 }
 
 function decodeRemoved(fields: Fields): RemovedLayer {
@@ -218,6 +219,11 @@ class Fields {
   boolean(name: string): boolean {
     const value = this.#json[name];
     return typeof value === "boolean" ? value : this.#fail(name, "a boolean");
+  }
+  /** A part of objects' keys. */
+  timelineName(name: string): string {
+    const text = this.text(name);
+    return isTimelineName(text) ? text : this.#fail(name, "a timeline name");
   }
   has(name: string): boolean {
     return this.#json[name] !== undefined;

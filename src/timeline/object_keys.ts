@@ -16,9 +16,14 @@ const TIMELINES = "timelines/";
  */
 export const NAMED_WITHIN_MS = 45 * 60_000;
 
+/** Whether a text may be a part of a key. */
+export function isTimelineName(text: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(text);
+}
+
 /** Refuses a timeline name that could not be a part of a key. */
 export function checkTimelineName(name: string): void {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name)) {
+  if (!isTimelineName(name)) {
     throw new TypeError(
       `Cannot use "${name}" as a timeline name: expected 1 to 128 letters, digits, ".", "_" or "-", beginning with a letter or digit`,
     );

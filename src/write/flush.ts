@@ -294,8 +294,9 @@ export class Flusher {
     if (faults !== undefined) await faults("flush-before-commit");
     const last = tries.at(-1);
     const { layers } = await manifest.commit((current) => {
-      // A commit whose answer was lost has named it; others may even have replaced it since.
-      if (tries.some(({ name }) => isKnown(current, name))) return {};
+      // A commit whose answer was lost has named it; others may even have replaced it since, and its line may be gone.
+      const isThere = memory.endLsn > memory.startLsn && current.diskConsistentLsn >= memory.endLsn;
+      if (isThere || tries.some(({ name }) => isKnown(current, name))) return {};
       if (last !== undefined && !this.#mayBeNamed(last)) {
         throw new UnavailableError(`Cannot name layer ${last.name}: it was stored too long ago`);
       }
