@@ -4,7 +4,7 @@
  * @module
  */
 import { open, stat } from "node:fs/promises";
-import { BlockCodecs } from "../bytes/block_codec.ts";
+import { PORTABLE_CODECS } from "../bytes/portable_codecs.ts";
 import { NotFoundError } from "../errors.ts";
 import { formatLsn } from "../lsn.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
@@ -189,7 +189,7 @@ async function dumpFile(path: string, context: VerbContext): Promise<number> {
 
 /** Writes the dump as it comes; damage is shown in place, and told by the exit code. */
 async function dumpSource(source: LayerSource, name: string, { terminal }: VerbContext): Promise<number> {
-  const lines = dumpLayer(source, name, { codecs: BlockCodecs.NONE });
+  const lines = dumpLayer(source, name, { codecs: PORTABLE_CODECS });
   for (;;) {
     const { done, value } = await lines.next();
     if (done) return value === 0 ? EXIT_OK : EXIT_CORRUPTION;
