@@ -1,17 +1,19 @@
 /**
- * All pages of a relation's fork as of an LSN, in order, fetched ahead of whoever takes them.
+ * All pages of a relation's fork as of an LSN, in order, read ahead of whoever takes them.
  *
- * Read path, on top of it: a page at a time waits for the store at every block of a layer; a scan has the next pieces on
- * their way, in requests of up to a megabyte.
+ * Read path, on top of it: a page at a time would look for its key in every layer; a scan walks each layer once
+ * (page_walk.ts), and the next megabyte of each is on its way.
  *
  * @module
  */
-import { NotFoundError } from "../errors.ts";
+import { CorruptionError, NotFoundError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
-import { FAMILY_RELATION } from "../layer/key.ts";
+import { FAMILY_RELATION, type KeySpace } from "../layer/key.ts";
 import type { RelationId } from "../postgres/effects/effect_sink.ts";
+import { Page } from "../postgres/page/page.ts";
 import type { AttachedTimeline } from "./attach.ts";
 import type { ReadOptions } from "./get_page.ts";
+import { PageWalk } from "./page_walk.ts";
 
 export interface ScanRelationOptions extends ReadOptions {
   /** First block. Default 0. */
@@ -20,6 +22,8 @@ export interface ScanRelationOptions extends ReadOptions {
   end?: number;
   /** Pages of one step. Default 128. */
   step?: number;
+  /** Bytes of layers that are read ahead, all together. Default 32 MiB. */
+  readBytes?: number;
 }
 
 /** Pages of neighbouring blocks, `pages[0]` of block `first`. */
@@ -29,8 +33,7 @@ export interface ScannedPages {
 }
 
 const DEFAULT_STEP = 128;
-/** Steps that are fetched while one is taken. */
-const STEPS_AHEAD = 3;
+const DEFAULT_READ_BYTES = 32 * 1024 * 1024;
 
 /**
  * See the module's description. Ending the loop early stops the fetching.
@@ -38,15 +41,14 @@ const STEPS_AHEAD = 3;
  * @throws {NotFoundError} If the fork does not exist at that LSN. @throws What `getPage` does.
  */
 export async function* scanRelation(
-  attached: Pick<AttachedTimeline, "reader" | "fetcher" | "timeline">,
+  attached: AttachedTimeline,
   relation: RelationId,
   fork: number,
   lsn: Lsn,
   options: ScanRelationOptions = {},
 ): AsyncGenerator<ScannedPages, void> {
-  const { reader, fetcher, timeline } = attached;
-  const { first = 0, step = DEFAULT_STEP, cause = "read" } = options;
-  const size = await reader.relationSize(relation, fork, lsn, options);
+  const { first = 0, step = DEFAULT_STEP } = options;
+  const size = await attached.reader.relationSize(relation, fork, lsn, options);
   if (size === undefined) {
     throw new NotFoundError(
       `Cannot scan relation ${relation.spc}/${relation.db}/${relation.rel} fork ${fork}: ` +
@@ -55,29 +57,58 @@ export async function* scanRelation(
   }
   const end = Math.min(options.end ?? size, size);
   const space = { family: FAMILY_RELATION, a: relation.spc, b: relation.db, c: relation.rel, d: fork };
-  const own = new AbortController();
-  const signal = options.signal === undefined ? own.signal : AbortSignal.any([options.signal, own.signal]);
-  const page = { ...options, signal, blocks: size };
-  const { layers } = timeline.view();
-  /** What is fetched of each step from the current one on. */
-  const coming: Promise<void>[] = [];
-  let asked = first;
+  let walk = walkFrom(attached, space, first, end, lsn, options);
   try {
-    for (let block = first; block < end; block += step) {
-      for (; asked < end && coming.length <= STEPS_AHEAD; asked += step) {
-        const until = Math.min(asked + step, end);
-        // What it could not fetch the reads will ask for again, and say what is wrong.
-        coming.push(fetcher.prefetch(layers, space, asked, until, lsn, signal, cause).catch(() => {}));
+    for (let block = first, isSecondTry = false; block < end;) {
+      const pages = Array.from({ length: Math.min(step, end - block) }, () => new Page());
+      try {
+        await walk.pages.read(0, block, pages.length, pages);
+      } catch (error) {
+        if (isSecondTry || !(await walk.mend(error))) throw error;
+        isSecondTry = true;
+        await walk.pages.close();
+        walk = walkFrom(attached, space, block, end, lsn, options);
+        continue;
       }
-      await coming.shift();
-      const pages: Uint8Array[] = [];
-      for (let each = block; each < Math.min(block + step, end); each++) {
-        pages.push(await reader.getPage(relation, fork, each, lsn, page));
-      }
-      yield { first: block, pages };
+      yield { first: block, pages: pages.map((page) => page.u8) };
+      isSecondTry = false;
+      block += pages.length;
     }
   } finally {
-    own.abort(new DOMException("The scan has ended", "AbortError"));
-    await Promise.all(coming);
+    await walk.pages.close();
   }
+}
+
+/** A walk over the layers of this moment, and what can be done about its failure: whether to walk anew from there. */
+function walkFrom(
+  attached: AttachedTimeline,
+  space: KeySpace,
+  firstBlock: number,
+  blocksMax: number,
+  lsn: Lsn,
+  { cause, signal, readBytes: memoryBytes = DEFAULT_READ_BYTES }: ScanRelationOptions,
+): { pages: PageWalk; mend(error: unknown): Promise<boolean> } {
+  const { memory } = attached.timeline.view();
+  const sources = attached.sources(lsn, cause);
+  const pages = new PageWalk({
+    attached,
+    sources,
+    memory,
+    spaces: [space],
+    firstBlock,
+    blocksMax,
+    lsn,
+    memoryBytes,
+    signal,
+  });
+  return {
+    pages,
+    async mend(error) {
+      // Layers that have been replaced since, and local copies that are damaged.
+      if (error instanceof NotFoundError) return await attached.refresh(signal).then(() => true);
+      if (!(error instanceof CorruptionError)) return false;
+      const discarded = await Promise.all(sources.map(({ opener }) => opener.discardCopies()));
+      return discarded.includes(true);
+    },
+  };
 }

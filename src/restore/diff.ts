@@ -11,7 +11,7 @@ import type { Lsn } from "../lsn.ts";
 import { FAMILY_RELATION, type Key, type KeySpace } from "../layer/key.ts";
 import { scanLayer } from "../layer/layer_scan.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
-import { layersOf } from "./bulk_read.ts";
+import { layersOf } from "../read/page_walk.ts";
 
 /** A fork that differs. */
 export interface ForkChange {

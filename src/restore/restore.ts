@@ -5,7 +5,7 @@
  * restore(attached, lsn, target)
  *   1. is the LSN recoverable, is every layer there           window.ts
  *   2. what the directory consists of                         plan.ts
- *   3. pages, in key order, each layer walked once            write_pages.ts, bulk_read.ts
+ *   3. pages, in key order, each layer walked once            write_pages.ts, ../read/page_walk.ts
  *   4. maps, configuration, prepared transactions, WAL        cluster_files.ts, made_wal.ts
  *   5. pg_control, and the directory into its place           last, so that nothing half done could start
  * ```
@@ -18,7 +18,7 @@ import { formatLsn, type Lsn } from "../lsn.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import type { RestoreTarget } from "../ports/restore_target.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
-import { BulkReader, layersOf, neededLayers } from "./bulk_read.ts";
+import { layersOf, neededLayers, PageWalk } from "../read/page_walk.ts";
 import { clusterDirectories, type ClusterFiles, clusterFiles } from "./cluster_files.ts";
 import type { RestoreOptions, RestoreSummary } from "./options.ts";
 import { plannedBytes, planRestore, type RestorePlan } from "./plan.ts";
@@ -112,7 +112,7 @@ export async function writeRestore(
       lsn: plan.lsn,
       checkPages,
       open: (spaces, blocksMax) =>
-        new BulkReader({ attached, sources, memory, spaces, blocksMax, lsn: plan.lsn, memoryBytes, signal }),
+        new PageWalk({ attached, sources, memory, spaces, blocksMax, lsn: plan.lsn, memoryBytes, signal }),
       onBytes(bytes) {
         bytesDone += bytes;
         onProgress?.({ bytesDone, bytesTotal });

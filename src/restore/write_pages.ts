@@ -11,7 +11,7 @@ import { formatLsn, type Lsn } from "../lsn.ts";
 import { FAMILY_RELATION, type KeySpace } from "../layer/key.ts";
 import { BLCKSZ, Page } from "../postgres/page/page.ts";
 import type { RestoreFile, RestoreTarget } from "../ports/restore_target.ts";
-import type { PageSource } from "./page_source.ts";
+import type { PageSource } from "../read/page_source.ts";
 import { checkPage } from "./page_check.ts";
 import { type PlannedFork, RELATION_SEGMENT_BLOCKS } from "./plan.ts";
 

@@ -38,7 +38,9 @@ async function answer(url: URL, env: Environment): Promise<Response> {
     }
     let pages = 0;
     let sum = 0;
-    for await (const step of scanRelation(attached, { spc, db, rel }, 0, lsn, { step: 32 })) {
+    for await (
+      const step of scanRelation(attached, { spc, db, rel }, 0, lsn, { step: 32, readBytes: 4 * 1024 * 1024 })
+    ) {
       pages += step.pages.length;
       for (const page of step.pages) {
         for (let i = 0; i < page.length; i += 64) sum = (sum * 31 + page[i]) >>> 0;

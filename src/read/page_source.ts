@@ -1,5 +1,5 @@
 /**
- * Pages in key order: what restore reads from. `bulk_read.ts` gives it, by walking every layer once.
+ * Pages in key order: what restore and scans read from. `page_walk.ts` gives it, by walking every layer once.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Restore, 2 of 3: many pages at one LSN, each layer walked once.
+ * Many pages at one LSN, each layer walked once: for restore, and for scans of a relation.
  *
  * Where `getPage` looks for one key in every layer that may hold it, this walks all layers that a key range overlaps side by
  * side in key order, as a merge does, and replays page after page. Memory is bounded: a layer takes two reads ahead, and
@@ -20,17 +20,17 @@ import { NO_SPACE } from "../layer/space_table.ts";
 import { ValueChain } from "../layer/value_chain.ts";
 import type { Page } from "../postgres/page/page.ts";
 import { profileOfMajor } from "../postgres/versions/all.ts";
-import type { AttachedTimeline } from "../read/attach.ts";
-import type { BulkSource } from "../read/bulk_read.ts";
-import { Replayer } from "../read/replay.ts";
+import type { AttachedTimeline } from "./attach.ts";
+import type { BulkSource } from "./bulk_read.ts";
+import { Replayer } from "./replay.ts";
 import { hintBitsLogged } from "../timeline/facts.ts";
 import { cutTo, LayerCursor } from "./layer_cursor.ts";
 import { type PageSource, setChecksum } from "./page_source.ts";
 
-const READ_BYTES_MAX = 1024 * 1024;
+const READ_BYTES_MAX = 4 * 1024 * 1024;
 const READ_BYTES_MIN = 64 * 1024;
 
-export interface BulkReadOptions {
+export interface PageWalkOptions {
   readonly attached: Pick<AttachedTimeline, "timeline" | "codecs">;
   /** Layers of the timeline, and of those that it is a branch of. */
   readonly sources: readonly BulkSource[];
@@ -38,6 +38,8 @@ export interface BulkReadOptions {
   readonly memory: readonly MemoryLayer[];
   /** In key order, all of the families of relations and SLRUs. */
   readonly spaces: readonly KeySpace[];
+  /** First block that is asked for, of the first space. Default 0. */
+  readonly firstBlock?: number;
   /** Most blocks that any of them has. */
   readonly blocksMax: number;
   readonly lsn: Lsn;
@@ -47,8 +49,8 @@ export interface BulkReadOptions {
 }
 
 /** See the module's description. */
-export class BulkReader implements PageSource {
-  readonly #options: BulkReadOptions;
+export class PageWalk implements PageSource {
+  readonly #options: PageWalkOptions;
   readonly #replayer: Replayer;
   readonly #hasChecksums: boolean;
   /** Not begun yet; the next one last. */
@@ -62,7 +64,7 @@ export class BulkReader implements PageSource {
   readonly #chain = new ValueChain();
   readonly #abort = new AbortController();
 
-  constructor(options: BulkReadOptions) {
+  constructor(options: PageWalkOptions) {
     this.#options = options;
     const { attached, spaces, lsn, memoryBytes, blocksMax } = options;
     const { timeline, codecs } = attached;
@@ -76,7 +78,7 @@ export class BulkReader implements PageSource {
       layer,
       ids: spaces.map((space) => timeline.spaces.findSpace(space)),
     }));
-    const keyMin: Key = { ...spaces[0], block: 0 };
+    const keyMin: Key = { ...spaces[0], block: options.firstBlock ?? 0 };
     const keyMax: Key = { ...spaces[spaces.length - 1], block: blocksMax };
     const found = layersOf(options.sources, keyMin, keyMax);
     const needed = new Set(neededLayers(found.map(({ layer }) => layer), keyMin, keyMax, lsn));
@@ -170,7 +172,7 @@ export class BulkReader implements PageSource {
   /** The cursor that has given a part of the key's values and may have more in its next block; -1: none. */
   #unfinished = -1;
 
-  /** As {@linkcode BulkReader.#collect}, waiting for blocks. */
+  /** As {@linkcode PageWalk.#collect}, waiting for blocks. */
   async #collectLoading(ordinal: number, block: number): Promise<void> {
     let resumeAt = this.#unfinished;
     this.#unfinished = -1;

@@ -1,7 +1,7 @@
 /**
  * A cursor over one layer, in key order: for who reads many neighbouring keys, each layer once.
  *
- * Inside bulk_read.ts. The cursor stands on an entry; its key is (ordinal, block), where the ordinal says where the
+ * Inside page_walk.ts. The cursor stands on an entry; its key is (ordinal, block), where the ordinal says where the
  * entry's space stands among the spaces that are wanted: a whole number, or for any other space the half before the next
  * wanted one. Moving on inside a block is synchronous; the next block takes a promise.
  *
