@@ -1,6 +1,6 @@
 /**
  * The folder for what is expensive to obtain: PostgreSQL's binaries, initialised data directories, a built MinIO.
- * `VARVE_CACHE`, else `.cache` of the repository. Any number of processes may fill it at once.
+ * `VARVE_TEST_CACHE`, else `.cache` of the repository. Any number of processes may fill it at once.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { removeTree } from "./temp.ts";
 
 /** Where cached things lie. */
 export function cacheDirectory(): string {
-  const given = Deno.env.get("VARVE_CACHE");
+  const given = Deno.env.get("VARVE_TEST_CACHE");
   if (given !== undefined && given !== "") return given.replace(/\/+$/, "");
   const repository = new URL("../../.cache", import.meta.url);
   return repository.protocol === "file:" ? decodeURIComponent(repository.pathname) : temporaryCache();
