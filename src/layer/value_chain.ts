@@ -6,8 +6,11 @@
  *
  * @module
  */
+import { getU32 } from "../bytes/little_endian.ts";
+import { CorruptionError } from "../errors.ts";
 import type { Lsn } from "../lsn.ts";
-import { endsChain } from "./key.ts";
+import { endsChain, VALUE_FULL_PAGE_IMAGE, VALUE_KIND_MASK } from "./key.ts";
+import type { DecodedBlock } from "./layer_block.ts";
 
 /** See the module's description. */
 export class ValueChain {
@@ -30,6 +33,26 @@ export class ValueChain {
     this.offsets.push(offset);
     this.lengths.push(length);
     this.holes.push(hole);
+  }
+
+  /**
+   * Adds an entry of a layer's block.
+   *
+   * @throws {CorruptionError} If it is too short to be what its flags say.
+   */
+  pushEntry(block: DecodedBlock, entry: number): void {
+    const lsn = block.lsns[entry] as Lsn;
+    const flags = block.flags[entry];
+    let offset = block.valueOffsets[entry];
+    let length = block.valueLengths[entry];
+    let hole = 0;
+    if ((flags & VALUE_KIND_MASK) === VALUE_FULL_PAGE_IMAGE) {
+      if (length < 4) throw new CorruptionError("Cannot read a page image: too short", { lsn, got: length });
+      hole = getU32(block.bytes, offset);
+      offset += 4;
+      length -= 4;
+    }
+    this.push(lsn, flags, block.bytes, offset, length, hole);
   }
 
   /**

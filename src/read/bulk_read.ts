@@ -8,16 +8,7 @@
  *
  * @module
  */
-import { CorruptionError } from "../errors.ts";
-import { getU32 } from "../bytes/little_endian.ts";
-import {
-  compareSpaces,
-  endsChain,
-  type Key,
-  type KeySpace,
-  VALUE_FULL_PAGE_IMAGE,
-  VALUE_KIND_MASK,
-} from "../layer/key.ts";
+import { compareSpaces, endsChain, type Key, type KeySpace } from "../layer/key.ts";
 import { type FloorSegment, ImageFloors } from "../layer/image_floors.ts";
 import type { DecodedBlock } from "../layer/layer_block.ts";
 import { compareNewestFirst, type LayerDescriptor } from "../layer/layer_descriptor.ts";
@@ -166,24 +157,9 @@ class ChainBuilder {
     chain.clear();
     for (let index = this.#parts.length - 1; index >= 0; index--) {
       const { block, entry } = this.#parts[index];
-      pushValue(chain, block, entry);
+      chain.pushEntry(block, entry);
     }
     this.#parts.length = 0;
     return { space: this.#space!, block: this.#block, chain };
   }
-}
-
-function pushValue(chain: ValueChain, block: DecodedBlock, entry: number): void {
-  const flags = block.flags[entry];
-  const lsn = block.lsns[entry] as Lsn;
-  let offset = block.valueOffsets[entry];
-  let length = block.valueLengths[entry];
-  let hole = 0;
-  if ((flags & VALUE_KIND_MASK) === VALUE_FULL_PAGE_IMAGE) {
-    if (length < 4) throw new CorruptionError("Cannot read a page image: too short", { lsn, got: length });
-    hole = getU32(block.bytes, offset);
-    offset += 4;
-    length -= 4;
-  }
-  chain.push(lsn, flags, block.bytes, offset, length, hole);
 }

@@ -8,20 +8,10 @@
  *
  * @module
  */
-import { getU32 } from "../bytes/little_endian.ts";
-import { CorruptionError } from "../errors.ts";
 import { Histogram } from "../flow/histogram.ts";
 import { sideBySide } from "../flow/side_by_side.ts";
 import type { Lsn } from "../lsn.ts";
-import {
-  endsChain,
-  FAMILY_RELATION,
-  FAMILY_SLRU,
-  type Key,
-  type KeySpace,
-  VALUE_FULL_PAGE_IMAGE,
-  VALUE_KIND_MASK,
-} from "../layer/key.ts";
+import { endsChain, FAMILY_RELATION, FAMILY_SLRU, type Key, type KeySpace } from "../layer/key.ts";
 import type { DecodedBlock } from "../layer/layer_block.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { ImageFloors } from "../layer/image_floors.ts";
@@ -420,16 +410,6 @@ function pushEntry(chain: ValueChain, block: DecodedBlock, entry: number): boole
   const oldest = chain.oldestLsn();
   // Two layers may share an LSN after a restart in the middle of a record of many pages: the values are the same.
   if (oldest !== undefined && lsn >= oldest) return false;
-  const flags = block.flags[entry];
-  let offset = block.valueOffsets[entry];
-  let length = block.valueLengths[entry];
-  let hole = 0;
-  if ((flags & VALUE_KIND_MASK) === VALUE_FULL_PAGE_IMAGE) {
-    if (length < 4) throw new CorruptionError("Cannot read a page image: too short", { lsn, got: length });
-    hole = getU32(block.bytes, offset);
-    offset += 4;
-    length -= 4;
-  }
-  chain.push(lsn, flags, block.bytes, offset, length, hole);
-  return endsChain(flags);
+  chain.pushEntry(block, entry);
+  return endsChain(block.flags[entry]);
 }

@@ -7,16 +7,8 @@
  *
  * @module
  */
-import { getU32 } from "../bytes/little_endian.ts";
-import { CorruptionError } from "../errors.ts";
 import type { Lsn } from "../lsn.ts";
-import {
-  compareSpaces,
-  endsChain,
-  type KeySpace,
-  VALUE_FULL_PAGE_IMAGE,
-  VALUE_KIND_MASK,
-} from "../layer/key.ts";
+import { compareSpaces, endsChain, type KeySpace } from "../layer/key.ts";
 import type { DecodedBlock } from "../layer/layer_block.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import type { ScanStep } from "../layer/layer_scan.ts";
@@ -132,23 +124,15 @@ export class LayerCursor {
    * first, and moves past them. One that ends a chain replaces all that were added from `firstIndex` on.
    */
   take(values: ValueChain, firstIndex: number, from: Lsn): void {
-    const { lsns, flags, bytes, valueOffsets, valueLengths, blocks } = this.#decoded!;
+    const decoded = this.#decoded!;
+    const { lsns, flags, blocks } = decoded;
     const { block } = this;
     const end = Math.min(this.#spaceEnd, this.#end);
     let entry = this.#entry;
     for (; entry < end && blocks[entry] === block; entry++) {
       if (lsns[entry] < from || lsns[entry] > this.#lsnMax) continue;
-      let offset = valueOffsets[entry];
-      let length = valueLengths[entry];
-      let hole = 0;
-      if ((flags[entry] & VALUE_KIND_MASK) === VALUE_FULL_PAGE_IMAGE) {
-        if (length < 4) throw new CorruptionError("Cannot read a page image: too short", { got: length });
-        hole = getU32(bytes, offset);
-        offset += 4;
-        length -= 4;
-      }
       if (endsChain(flags[entry])) cutTo(values, firstIndex);
-      values.push(lsns[entry] as Lsn, flags[entry], bytes, offset, length, hole);
+      values.pushEntry(decoded, entry);
     }
     this.#entry = entry;
     // At the end of a block the key stays: the next block may go on with it.
