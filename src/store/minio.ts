@@ -19,7 +19,7 @@
  */
 import type { IncomingMessage } from "../deps/node_http.ts";
 import { systemClock } from "../deps/system_clock.ts";
-import { CorruptionError, ProtocolError } from "../errors.ts";
+import { ProtocolError } from "../errors.ts";
 import type { Clock } from "../ports/clock.ts";
 import type {
   CallOptions,
@@ -28,7 +28,6 @@ import type {
   ObjectContent,
   ObjectInfo,
   ObjectStore,
-  PutCondition,
   PutOptions,
 } from "../ports/object_store.ts";
 import { bodyPieces, bodySize, readBody } from "./body.ts";
@@ -44,6 +43,7 @@ import {
   streamBody,
 } from "./minio/answers.ts";
 import type { MinioCall } from "./minio/call.ts";
+import { beyondEnd, checkGivenRange, conditionHeaders } from "./minio/protocol.ts";
 import { type Purpose, type S3Request, S3Requests } from "./minio/requests.ts";
 import { gatherParts, MOST_PARTS, type MultipartProtocol, uploadMultipart } from "./minio/upload.ts";
 
@@ -187,13 +187,7 @@ export class MinioStore implements ObjectStore {
     const request: S3Request = { method: "GET", path, headers, expect: [200, 206] };
     return await this.#requests.run(request, purpose, async (call, response) => {
       const range = response.headers["content-range"];
-      const given = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(range ?? "");
-      if (response.statusCode !== 206 || given === null || Number(given[1]) !== offset) {
-        throw new ProtocolError(
-          `expected bytes ${offset}-${last}, got ${range ?? `status ${response.statusCode}`}`,
-        );
-      }
-      if (Number(given[2]) < last) throw beyondEnd(key, offset, length, Number(given[2]) + 1);
+      checkGivenRange(key, offset, length, response.statusCode, range);
       return await readExactly(call, response, length);
     });
   }
@@ -277,20 +271,6 @@ function completionDocument(etags: string[]): string {
     `<Part><PartNumber>${i + 1}</PartNumber><ETag>"${etag}"</ETag></Part>`
   );
   return `<CompleteMultipartUpload>${parts.join("")}</CompleteMultipartUpload>`;
-}
-
-function beyondEnd(key: string, offset: number, length: number, size: number): CorruptionError {
-  return new CorruptionError(`the ${length} bytes reach beyond the object's end`, {
-    object: key,
-    offset,
-    expected: `${offset + length} bytes`,
-    got: `${size} bytes`,
-  });
-}
-
-function conditionHeaders(condition: PutCondition | undefined): Record<string, string> {
-  if (condition === undefined) return {};
-  return "ifMatch" in condition ? { "if-match": `"${condition.ifMatch}"` } : { "if-none-match": "*" };
 }
 
 /** As `encodeURIComponent`, and what S3's signature wants escaped besides. */

@@ -29,6 +29,7 @@ import type {
 import { bodySize, readBody } from "./body.ts";
 import { checkKey, checkPrefix, checkRange, LONGEST_KEY } from "./keys.ts";
 import { parseListing } from "./minio/answers.ts";
+import { beyondEnd, checkGivenRange, conditionHeaders } from "./minio/protocol.ts";
 import { s3Error } from "./minio/s3_errors.ts";
 
 /** Where the bucket is, who we are, how patient we are. */
@@ -162,13 +163,7 @@ export class S3FetchStore implements ObjectStore {
     const headers = { range: `bytes=${offset}-${last}` };
     return await this.#ask({ method: "GET", path, headers, expect: [200, 206] }, purpose, async (answer) => {
       const range = answer.headers.get("content-range");
-      const given = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(range ?? "");
-      if (answer.status !== 206 || given === null || Number(given[1]) !== offset) {
-        throw new ProtocolError(
-          `expected bytes ${offset}-${last}, got ${range ?? `status ${answer.status}`}`,
-        );
-      }
-      if (Number(given[2]) < last) throw beyondEnd(key, offset, length, Number(given[2]) + 1);
+      checkGivenRange(key, offset, length, answer.status, range);
       return await this.#readExactly(answer, length, purpose.signal);
     });
   }
@@ -406,11 +401,6 @@ function etagOf(answer: Response): Etag {
   throw new ProtocolError("expected an ETag in the answer, got none");
 }
 
-function conditionHeaders(condition: PutCondition | undefined): Record<string, string> {
-  if (condition === undefined) return {};
-  return "ifMatch" in condition ? { "if-match": `"${condition.ifMatch}"` } : { "if-none-match": "*" };
-}
-
 function wrongLength(expected: number, got: number): CorruptionError {
   return new CorruptionError("the answer is not as long as announced", { expected, got });
 }
@@ -424,15 +414,6 @@ function connectionLost(error: unknown): UnavailableError {
   const message = error instanceof Error ? error.message : String(error);
   return new UnavailableError(`the connection failed: ${message}`, {
     hint: "Check that the endpoint is right and that the server is up.",
-  });
-}
-
-function beyondEnd(key: string, offset: number, length: number, size: number): CorruptionError {
-  return new CorruptionError(`the ${length} bytes reach beyond the object's end`, {
-    object: key,
-    offset,
-    expected: `${offset + length} bytes`,
-    got: `${size} bytes`,
   });
 }
 
