@@ -48,6 +48,17 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
+/** Neighbouring bytes of an object. */
+export interface ByteRange {
+  offset: number;
+  length: number;
+}
+
+export interface StreamOptions extends CallOptions {
+  /** Only these bytes. Default: all. */
+  range?: ByteRange;
+}
+
 /** A flat name space of immutable-by-convention objects, plus a few that are replaced by compare-and-swap. */
 export interface ObjectStore {
   /** What this store is, for logs and errors: no credentials, for example `s3://bucket/prefix`. */
@@ -70,8 +81,15 @@ export interface ObjectStore {
    */
   getRange(key: string, offset: number, length: number, options?: CallOptions): Promise<Uint8Array>;
 
-  /** The whole object in pieces, in order; rejects with CorruptionError when the body ends before its announced size. */
-  getStream(key: string, options?: CallOptions): Promise<{ size: number; body: ReadableStream<Uint8Array> }>;
+  /**
+   * The object or a range of it in pieces, in order, which are the caller's; `size` is how many bytes come. Little more is
+   * taken than has been asked for. A range that reaches beyond the object's end rejects with CorruptionError, as does a
+   * body that ends before its announced size.
+   */
+  getStream(
+    key: string,
+    options?: StreamOptions,
+  ): Promise<{ size: number; body: ReadableStream<Uint8Array> }>;
 
   /** Size and version without content. */
   head(key: string, options?: CallOptions): Promise<ObjectInfo>;

@@ -62,6 +62,11 @@ export function concatenate(pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/** A body that has ended. */
+export function emptyBody(): ReadableStream<Uint8Array> {
+  return new ReadableStream({ start: (controller) => controller.close() });
+}
+
 function wrongSize(expected: number, got: string): RangeError {
   return new RangeError(
     `Cannot write an object: its body must have the ${expected} bytes announced, got ${got}`,

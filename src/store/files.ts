@@ -29,6 +29,7 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutOptions,
+  StreamOptions,
 } from "../ports/object_store.ts";
 import { Disk, factsOf } from "./files/disk.ts";
 import { fsError, isFsError } from "./files/fs_errors.ts";
@@ -179,25 +180,38 @@ export class FilesStore implements ObjectStore {
 
   getStream(
     key: string,
-    options: CallOptions = {},
+    options: StreamOptions = {},
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
+    const { range, signal } = options;
+    if (range !== undefined) checkRange(range.offset, range.length);
     return this.#run("read", key, options, async () => {
       const object = await this.#open(key);
-      return { size: object.size, body: this.#stream(key, object, options.signal) };
+      const { offset, length } = range ?? { offset: 0, length: object.size };
+      if (offset + length > object.size) {
+        await object.handle.close();
+        throw beyondEnd(key, offset, length, object.size);
+      }
+      return { size: length, body: this.#stream(key, object, offset, offset + length, signal) };
     });
   }
 
-  #stream(key: string, object: OpenObject, signal: AbortSignal | undefined): ReadableStream<Uint8Array> {
-    let at = 0;
+  #stream(
+    key: string,
+    object: OpenObject,
+    start: number,
+    end: number,
+    signal: AbortSignal | undefined,
+  ): ReadableStream<Uint8Array> {
+    let at = start;
     return new ReadableStream<Uint8Array>({
       pull: async (controller) => {
         try {
           signal?.throwIfAborted();
-          if (at === object.size) {
+          if (at === end) {
             await object.handle.close();
             return controller.close();
           }
-          const piece = new Uint8Array(Math.min(STREAM_PIECE, object.size - at));
+          const piece = new Uint8Array(Math.min(STREAM_PIECE, end - at));
           await this.#translate(`read ${this.#name(key)}`, () => this.#readFully(key, object, piece, at));
           at += piece.length;
           controller.enqueue(piece);

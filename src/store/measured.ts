@@ -15,6 +15,7 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutOptions,
+  StreamOptions,
 } from "../ports/object_store.ts";
 import { bodySize } from "./body.ts";
 
@@ -130,7 +131,7 @@ class MeasuredStore implements ObjectStore {
 
   async getStream(
     key: string,
-    options: CallOptions = {},
+    options: StreamOptions = {},
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
     const measurement = this.#begin("getStream");
     try {

@@ -15,6 +15,7 @@ import type {
   ObjectStore,
   PutCondition,
   PutOptions,
+  StreamOptions,
 } from "../ports/object_store.ts";
 import { readBody } from "./body.ts";
 import { checkKey, checkPrefix, checkRange } from "./keys.ts";
@@ -79,25 +80,17 @@ export class MemoryStore implements ObjectStore {
     options: CallOptions = {},
   ): Promise<Uint8Array> {
     checkRange(offset, length);
-    const { bytes } = this.#find(key, options);
-    if (offset + length > bytes.length) {
-      throw new CorruptionError(`Cannot read ${length} bytes: they reach beyond the object's end`, {
-        object: key,
-        offset,
-        expected: `${offset + length} bytes`,
-        got: `${bytes.length} bytes`,
-      });
-    }
-    return bytes.slice(offset, offset + length);
+    return rangeOf(key, this.#find(key, options).bytes, offset, length).slice();
   }
 
   // deno-lint-ignore require-await -- errors must come as rejections
   async getStream(
     key: string,
-    options: CallOptions = {},
+    options: StreamOptions = {},
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
-    const { bytes } = this.#find(key, options);
-    const { signal } = options;
+    const { bytes: all } = this.#find(key, options);
+    const { signal, range } = options;
+    const bytes = range === undefined ? all : rangeOf(key, all, range.offset, range.length);
     let at = 0;
     const body = new ReadableStream<Uint8Array>({
       pull(controller) {
@@ -145,4 +138,16 @@ export class MemoryStore implements ObjectStore {
     }
     return found;
   }
+}
+
+/** A view of a range. */
+function rangeOf(key: string, bytes: Uint8Array, offset: number, length: number): Uint8Array {
+  checkRange(offset, length);
+  if (offset + length <= bytes.length) return bytes.subarray(offset, offset + length);
+  throw new CorruptionError(`Cannot read ${length} bytes: they reach beyond the object's end`, {
+    object: key,
+    offset,
+    expected: `${offset + length} bytes`,
+    got: `${bytes.length} bytes`,
+  });
 }

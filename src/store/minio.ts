@@ -29,8 +29,9 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutOptions,
+  StreamOptions,
 } from "../ports/object_store.ts";
-import { bodyPieces, bodySize, readBody } from "./body.ts";
+import { bodyPieces, bodySize, emptyBody, readBody } from "./body.ts";
 import { checkKey, checkPrefix, checkRange, LONGEST_KEY } from "./keys.ts";
 import {
   contentLength,
@@ -43,7 +44,7 @@ import {
   streamBody,
 } from "./minio/answers.ts";
 import type { MinioCall } from "./minio/call.ts";
-import { beyondEnd, checkGivenRange, conditionHeaders } from "./minio/protocol.ts";
+import { beyondEnd, checkGivenRange, conditionHeaders, rangeHeaders } from "./minio/protocol.ts";
 import { type Purpose, type S3Request, S3Requests } from "./minio/requests.ts";
 import { gatherParts, MOST_PARTS, type MultipartProtocol, uploadMultipart } from "./minio/upload.ts";
 
@@ -182,8 +183,7 @@ export class MinioStore implements ObjectStore {
       if (offset > size) throw beyondEnd(key, offset, length, size);
       return new Uint8Array(0);
     }
-    const last = offset + length - 1;
-    const headers = { range: `bytes=${offset}-${last}` };
+    const headers = rangeHeaders(offset, length);
     const request: S3Request = { method: "GET", path, headers, expect: [200, 206] };
     return await this.#requests.run(request, purpose, async (call, response) => {
       const range = response.headers["content-range"];
@@ -194,12 +194,28 @@ export class MinioStore implements ObjectStore {
 
   async getStream(
     key: string,
-    options: CallOptions = {},
+    options: StreamOptions = {},
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
+    const { range } = options;
+    if (range !== undefined) checkRange(range.offset, range.length);
     const [path, purpose] = this.#about("read", key, options);
-    const request: S3Request = { method: "GET", path, expect: [200] };
+    if (range?.length === 0) {
+      await this.getRange(key, range.offset, 0, options);
+      return { size: 0, body: emptyBody() };
+    }
+    const headers = range === undefined ? undefined : rangeHeaders(range.offset, range.length);
+    const request: S3Request = {
+      method: "GET",
+      path,
+      headers,
+      expect: range === undefined ? [200] : [200, 206],
+    };
     return await this.#requests.open(request, purpose, (call, response, mapError) => {
-      const size = contentLength(response);
+      if (range !== undefined) {
+        const { offset, length } = range;
+        checkGivenRange(key, offset, length, response.statusCode, response.headers["content-range"]);
+      }
+      const size = range?.length ?? contentLength(response);
       return Promise.resolve({ size, body: streamBody(call, response, size, mapError) });
     });
   }

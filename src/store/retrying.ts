@@ -29,6 +29,7 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutOptions,
+  StreamOptions,
 } from "../ports/object_store.ts";
 import { bodyPieces, bodySize } from "./body.ts";
 
@@ -118,7 +119,7 @@ class RetryingStore implements ObjectStore {
 
   getStream(
     key: string,
-    options: CallOptions = {},
+    options: StreamOptions = {},
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
     return this.#persist("getStream", key, options, () => this.#store.getStream(key, options));
   }

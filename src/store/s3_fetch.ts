@@ -25,11 +25,12 @@ import type {
   ObjectStore,
   PutCondition,
   PutOptions,
+  StreamOptions,
 } from "../ports/object_store.ts";
-import { bodySize, readBody } from "./body.ts";
+import { bodySize, emptyBody, readBody } from "./body.ts";
 import { checkKey, checkPrefix, checkRange, LONGEST_KEY } from "./keys.ts";
 import { parseListing } from "./minio/answers.ts";
-import { beyondEnd, checkGivenRange, conditionHeaders } from "./minio/protocol.ts";
+import { beyondEnd, checkGivenRange, conditionHeaders, rangeHeaders } from "./minio/protocol.ts";
 import { s3Error } from "./minio/s3_errors.ts";
 
 /** Where the bucket is, who we are, how patient we are. */
@@ -159,8 +160,7 @@ export class S3FetchStore implements ObjectStore {
       if (offset > size) throw beyondEnd(key, offset, length, size);
       return new Uint8Array(0);
     }
-    const last = offset + length - 1;
-    const headers = { range: `bytes=${offset}-${last}` };
+    const headers = rangeHeaders(offset, length);
     return await this.#ask({ method: "GET", path, headers, expect: [200, 206] }, purpose, async (answer) => {
       const range = answer.headers.get("content-range");
       checkGivenRange(key, offset, length, answer.status, range);
@@ -170,13 +170,24 @@ export class S3FetchStore implements ObjectStore {
 
   async getStream(
     key: string,
-    options: CallOptions = {},
+    options: StreamOptions = {},
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
+    const { range } = options;
+    if (range !== undefined) checkRange(range.offset, range.length);
     const [path, purpose] = this.#about("read", key, options);
+    if (range?.length === 0) {
+      await this.getRange(key, range.offset, 0, options);
+      return { size: 0, body: emptyBody() };
+    }
     const own = new AbortController();
-    const asked: Asked = { method: "GET", path, expect: [200] };
+    const headers = range === undefined ? undefined : rangeHeaders(range.offset, range.length);
+    const asked: Asked = { method: "GET", path, headers, expect: range === undefined ? [200] : [200, 206] };
     return await this.#ask(asked, purpose, (answer) => {
-      const size = contentLength(answer);
+      if (range !== undefined) {
+        const { offset, length } = range;
+        checkGivenRange(key, offset, length, answer.status, answer.headers.get("content-range"));
+      }
+      const size = range?.length ?? contentLength(answer);
       return Promise.resolve({ size, body: this.#stream(answer, size, purpose, own) });
     }, own);
   }

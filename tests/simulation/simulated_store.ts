@@ -21,6 +21,7 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutOptions,
+  StreamOptions,
 } from "../../src/ports/object_store.ts";
 import { readBody } from "../../src/store/body.ts";
 import type { Scheduler, SimulatedProcess } from "./scheduler.ts";
@@ -138,9 +139,16 @@ export class SimulatedStore implements ObjectStore {
 
   async getStream(
     key: string,
-    { signal }: CallOptions = {},
+    { signal, range }: StreamOptions = {},
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
-    const bytes = await this.#request("getStream", key, false, () => this.bucket.get(key).bytes, signal);
+    const bytes = await this.#request("getStream", key, false, () => {
+      const { bytes } = this.bucket.get(key);
+      if (range === undefined) return bytes;
+      if (range.offset + range.length > bytes.length) {
+        throw new CorruptionError("Cannot read a range beyond the object's end", { object: key });
+      }
+      return bytes.subarray(range.offset, range.offset + range.length);
+    }, signal);
     // It may break off in the middle.
     const whole = !this.#process.random.chance(this.#faults().fails);
     const parts = [bytes.slice(0, bytes.length >> 1), bytes.slice(bytes.length >> 1)];
@@ -267,8 +275,19 @@ export class DirectStore implements ObjectStore {
     if (offset + length > bytes.length) throw new CorruptionError("Beyond the end", { object: key });
     return bytes.subarray(offset, offset + length);
   }
-  getStream(): Promise<never> {
-    return Promise.reject(new TypeError("The watcher streams nothing"));
+  async getStream(
+    key: string,
+    { range }: StreamOptions = {},
+  ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
+    const { offset, length } = range ?? { offset: 0, length: this.#bucket.get(key).bytes.length };
+    const bytes = await this.getRange(key, offset, length);
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        if (length > 0) controller.enqueue(bytes);
+        controller.close();
+      },
+    });
+    return { size: length, body };
   }
   // deno-lint-ignore require-await -- errors must come as rejections
   async head(key: string): Promise<ObjectInfo> {

@@ -12,6 +12,7 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutOptions,
+  StreamOptions,
 } from "../../src/ports/object_store.ts";
 import { readBody } from "../../src/store/body.ts";
 import type { Manifest } from "../../src/timeline/manifest.ts";
@@ -40,7 +41,7 @@ export class WrappedStore implements ObjectStore {
   }
   getStream(
     key: string,
-    options?: CallOptions,
+    options?: StreamOptions,
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
     return this.below.getStream(key, options);
   }
@@ -201,7 +202,7 @@ export class RenamingStore extends WrappedStore {
   }
   override getStream(
     key: string,
-    options?: CallOptions,
+    options?: StreamOptions,
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
     return super.getStream(this.#key(key), options);
   }

@@ -226,6 +226,53 @@ function streams(test: WithStore): void {
     assert.equal(await keysOf(store, ""), []);
   });
 
+  test("getStream() gives a range, wherever its pieces are cut", async (store) => {
+    const bytes = pattern(3 * MiB + 5);
+    await store.put("s", bytes);
+    const random = seededRandom("object_store streamed ranges");
+    const ranges = [[0, bytes.length], [0, 1], [bytes.length - 1, 1], [7, 0], [bytes.length, 0], [
+      MiB - 3,
+      MiB + 7,
+    ]];
+    while (ranges.length < 20) {
+      const offset = random.int(0, bytes.length);
+      ranges.push([offset, random.int(0, bytes.length - offset)]);
+    }
+    for (const [offset, length] of ranges) {
+      const { size, body } = await store.getStream("s", { range: { offset, length } });
+      assert.is(size, length);
+      sameBytes(await collect(body), bytes.subarray(offset, offset + length), `${length} bytes at ${offset}`);
+    }
+  });
+
+  test("getStream() of a range beyond the end rejects with CorruptionError", async (store) => {
+    await store.put("s", pattern(1000));
+    for (const [offset, length] of [[0, 1001], [999, 2], [1000, 1], [5000, 1], [1001, 0]]) {
+      await assert.rejects(store.getStream("s", { range: { offset, length } }), CorruptionError);
+    }
+    await assert.rejects(store.getStream("none", { range: { offset: 0, length: 1 } }), NotFoundError);
+    for (const [offset, length] of [[-1, 1], [0, -1], [0.5, 1], [0, NaN]]) {
+      await assert.rejects(async () => await store.getStream("s", { range: { offset, length } }), RangeError);
+    }
+  });
+
+  test("getStream() of a range can be cancelled, and stops with the signal's reason", async (store) => {
+    await store.put("s", pattern(8 * MiB));
+    const controller = new AbortController();
+    const options = { range: { offset: MiB, length: 6 * MiB }, signal: controller.signal };
+    const left = (await store.getStream("s", options)).body.getReader();
+    assert.not.ok((await left.read()).done);
+    await left.cancel();
+    const reader = (await store.getStream("s", options)).body.getReader();
+    await reader.read();
+    const reason = new Error("enough");
+    controller.abort(reason);
+    const rest = async () => {
+      while (!(await reader.read()).done);
+    };
+    assert.is(await assert.rejects(rest), reason);
+  });
+
   test("getStream() can be cancelled after its first piece", async (store) => {
     await store.put("s", pattern(3 * MiB));
     const { body } = await store.getStream("s");

@@ -11,6 +11,7 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutOptions,
+  StreamOptions,
 } from "../../src/ports/object_store.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 
@@ -78,7 +79,7 @@ export class BentStore implements ObjectStore {
   }
   getStream(
     key: string,
-    options: CallOptions = {},
+    options: StreamOptions = {},
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
     return this.#call("getStream", key, options.signal, () => this.below.getStream(key, options));
   }

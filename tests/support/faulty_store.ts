@@ -12,6 +12,7 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutOptions,
+  StreamOptions,
 } from "../../src/ports/object_store.ts";
 import type { SeededRandom } from "./random.ts";
 
@@ -106,7 +107,7 @@ export class FaultyStore implements ObjectStore {
 
   async getStream(
     key: string,
-    options: CallOptions = {},
+    options: StreamOptions = {},
   ): Promise<{ size: number; body: ReadableStream<Uint8Array> }> {
     const fault = this.#draw(["refused", "overloaded", "delayed", "cut", "wrong bytes"]);
     await this.#before(fault);

@@ -85,39 +85,68 @@ function readPieces(
   });
 }
 
-/** A body of `size` bytes as a stream. The call ends with it. */
+/** Bytes of a streamed body that wait for its reader; the connection stands still while there are more. */
+const STREAM_AHEAD = 512 * 1024;
+
+/**
+ * A body of `size` bytes as a stream. The call ends with it.
+ *
+ * Pieces are taken as they come, and the connection is stopped and started again only now and then: an iterator over the
+ * answer would do so for each, which costs more than the bytes.
+ */
 export function streamBody(
   call: MinioCall,
   response: IncomingMessage,
   size: number,
   mapError: (error: unknown) => unknown,
 ): ReadableStream<Uint8Array> {
-  const pieces: AsyncIterator<Uint8Array> = response[Symbol.asyncIterator]();
   let at = 0;
+  let isOver = false;
+  let isPaused = true;
+  const pause = (paused: boolean) => {
+    if (isPaused === paused) return;
+    isPaused = paused;
+    call.pause(paused);
+    if (paused) response.pause();
+    else response.resume();
+  };
   call.pause(true);
   return new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      call.pause(false);
-      try {
-        const { done, value } = await call.race(pieces.next());
-        if (!done) {
-          at += value.length;
-          if (at > size) throw wrongLength(size, at);
-          controller.enqueue(new Uint8Array(value.buffer as ArrayBuffer, value.byteOffset, value.length));
-        } else if (at === size) {
-          controller.close();
-          call.end();
-        } else throw response.complete ? wrongLength(size, at) : cutShort();
-      } catch (error) {
+    start(controller) {
+      const fail = (error: unknown) => {
+        if (isOver) return;
+        isOver = true;
         call.destroy();
-        throw mapError(error);
-      }
-      call.pause(true);
+        controller.error(mapError(error));
+      };
+      call.failed(fail);
+      response.on("data", (piece: Uint8Array) => {
+        if (isOver) return;
+        call.progressed();
+        at += piece.length;
+        if (at > size) return fail(wrongLength(size, at));
+        controller.enqueue(new Uint8Array(piece.buffer as ArrayBuffer, piece.byteOffset, piece.length));
+        if (controller.desiredSize! <= 0) pause(true);
+      });
+      response.on("end", () => {
+        if (at !== size) return fail(wrongLength(size, at));
+        if (isOver) return;
+        isOver = true;
+        controller.close();
+        call.end();
+      });
+      response.on("error", fail);
+      response.on("close", () => fail(cutShort()));
+      response.pause();
+    },
+    pull(controller) {
+      if (controller.desiredSize! >= STREAM_AHEAD / 2) pause(false);
     },
     cancel() {
+      isOver = true;
       call.destroy();
     },
-  }, { highWaterMark: 0 });
+  }, new ByteLengthQueuingStrategy({ highWaterMark: STREAM_AHEAD }));
 }
 
 function wrongLength(expected: number, got: number): CorruptionError {

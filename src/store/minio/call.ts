@@ -72,6 +72,11 @@ export class MinioCall {
     return Promise.race([work, this.#failure]);
   }
 
+  /** Tells of this call's failure: a time limit, or its signal. */
+  failed(tell: (error: unknown) => void): void {
+    this.#failure.catch(tell);
+  }
+
   /** Bytes have gone one way or the other. */
   progressed(): void {
     this.#progressMs = this.#context.clock.monotonicMs();

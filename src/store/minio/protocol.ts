@@ -14,6 +14,11 @@ export function conditionHeaders(condition: PutCondition | undefined): Record<st
   return "ifMatch" in condition ? { "if-match": `"${condition.ifMatch}"` } : { "if-none-match": "*" };
 }
 
+/** Headers of a ranged read of at least one byte. */
+export function rangeHeaders(offset: number, length: number): Record<string, string> {
+  return { range: `bytes=${offset}-${offset + length - 1}` };
+}
+
 /**
  * Checks the `Content-Range` of an answer to a ranged read.
  *
