@@ -10,7 +10,7 @@
  * @module
  */
 
-import { type Crc32cModule, openCrc32cModule } from "./crc32c_module.ts";
+import { type Crc32cModule, FOLD_MAX, FOLD_MIN, openCrc32cModule } from "./crc32c_module.ts";
 
 const REFLECTED_POLYNOMIAL = 0x82f63b78;
 
@@ -57,10 +57,14 @@ export function crc32c(bytes: Uint8Array, start = 0, end: number = bytes.length,
   const fast = end - start >= WORTH_COPYING ? moduleIfAllowed() : undefined;
   if (fast === undefined) return crc32cPlain(bytes, start, end, seed);
   let crc = ~seed;
-  for (let at = start; at < end; at += PIECE_BYTES) {
-    const piece = bytes.subarray(at, Math.min(end, at + PIECE_BYTES));
+  const { updateLong } = fast;
+  const pieceBytes = updateLong === undefined ? PIECE_BYTES : FOLD_MAX;
+  for (let at = start; at < end; at += pieceBytes) {
+    const piece = bytes.subarray(at, Math.min(end, at + pieceBytes));
     fast.data.set(piece);
-    crc = fast.update(crc, 0, piece.length);
+    crc = updateLong === undefined || piece.length < FOLD_MIN
+      ? fast.update(crc, 0, piece.length)
+      : updateLong(crc, 0, piece.length);
   }
   return ~crc >>> 0;
 }

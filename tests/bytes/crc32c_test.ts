@@ -61,6 +61,32 @@ test("walRecordCrc() covers what follows the header, then the header up to xl_cr
   }
 });
 
+test("crc32c() is the same folded and not, at every length around what is folded at once", () => {
+  const memory = seededRandom("bytes/crc32c folded").bytes(120_000);
+  const lengths = [
+    6687,
+    6688,
+    6689,
+    6703,
+    6704,
+    6705,
+    10_000,
+    49_151,
+    49_152,
+    49_153,
+    55_839,
+    55_840,
+    55_841,
+  ];
+  for (const length of [...lengths, 98_304, 110_001]) {
+    for (const start of [0, 1, 15]) {
+      const seed = length * 99 >>> 0;
+      const expected = crc32cPlain(memory, start, start + length, seed);
+      assert.is(crc32c(memory, start, start + length, seed), expected, `${length} bytes at ${start}`);
+    }
+  }
+});
+
 test("crc32c() is the same with WebAssembly and without, at every length around what is copied at once", () => {
   const memory = seededRandom("bytes/crc32c long").bytes(40_000);
   for (const length of [511, 512, 513, 515, 16_383, 16_384, 16_385, 32_768, 32_775, 39_990]) {
