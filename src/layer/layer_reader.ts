@@ -32,6 +32,16 @@ export interface LayerSource {
   readonly size: number;
   /** Exactly `length` bytes from `offset`, or a rejection. The result is the caller's. */
   readRange(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /** Begins to read on and on, from `offset` to `end`, where that is quicker than range after range. Reads nothing yet. */
+  readOn?(offset: number, end: number, signal?: AbortSignal): LayerRun;
+}
+
+/** A stretch of a layer file that is read from its start to its end. One call at a time. */
+export interface LayerRun {
+  /** Exactly the next `length` bytes, in pieces that are the caller's, or a rejection, after which it can only be closed. */
+  next(length: number): Promise<readonly Uint8Array[]>;
+  /** Ends it wherever it is. */
+  close(): Promise<void>;
 }
 
 export interface OpenLayerOptions {

@@ -1,7 +1,8 @@
 /**
  * Walks a layer, or a key range of it, in order, block by block.
  *
- * Upkeep (compaction, images, verification) and key scans. Reads ranges of about a megabyte, one ahead of the consumer.
+ * Upkeep (compaction, images, verification) and key scans. Reads about a megabyte at a time, one ahead of the consumer; a
+ * source that can keeps one request going for all of it.
  *
  * @module
  */
@@ -9,7 +10,7 @@ import { CorruptionError } from "../errors.ts";
 import type { Lsn } from "../lsn.ts";
 import type { Key } from "./key.ts";
 import type { DecodedBlock } from "./layer_block.ts";
-import { type LayerIndex, type LayerSource, readExactly } from "./layer_reader.ts";
+import { type LayerIndex, type LayerRun, type LayerSource, readExactly } from "./layer_reader.ts";
 
 /** Bytes of one read, unless one block has more. */
 export const DEFAULT_SCAN_READ_BYTES = 1024 * 1024;
@@ -47,22 +48,22 @@ export async function* scanLayer(
   const own = new AbortController();
   const signal = options.signal === undefined ? own.signal : AbortSignal.any([options.signal, own.signal]);
   const range = index.blocksInRange(keyMin, keyMax);
+  if (range.first >= range.end) return;
+  const run = runOf(source, index, range.first, range.end, signal);
   const read = (first: number) => {
-    const reading = readBlocks(source, index, first, range.end, readBytes, signal);
+    const reading = readBlocks(run, index, first, range.end, readBytes);
     reading.catch(() => {}); // it may fail before the consumer comes back, who is told then
     return reading;
   };
-  let pending = range.first < range.end ? read(range.first) : undefined;
+  let pending: Promise<Portion> | undefined = read(range.first);
   let entryCount = 0;
   try {
     while (pending !== undefined) {
-      const { bytes, first, end } = await pending;
+      const { pieces, first, end } = await pending as Portion;
       pending = end < range.end ? read(end) : undefined;
-      const base = index.blockOffset(first);
+      const stored = new Pieces(pieces);
       for (let blockIndex = first; blockIndex < end; blockIndex++) {
-        const start = index.blockOffset(blockIndex) - base;
-        const raw = bytes.subarray(start, start + index.blockLength(blockIndex));
-        const block = index.decodeBlock(raw, blockIndex);
+        const block = index.decodeBlock(stored.take(index.blockLength(blockIndex)), blockIndex);
         entryCount += block.count;
         // Only the outermost blocks can hold keys beyond the range.
         const firstEntry = blockIndex === range.first ? block.lowerBound(keyMin, keyMin.block) : 0;
@@ -86,21 +87,82 @@ export async function* scanLayer(
     own.abort();
     // The read ahead may still be under way: it ends before the scan does.
     await pending?.catch(() => undefined);
+    await run.close();
   }
 }
 
-/** Reads blocks from `first` on, as many as fit, in one range. */
+/** What one read has brought: the blocks `[first, end)`. */
+interface Portion {
+  readonly pieces: readonly Uint8Array[];
+  readonly first: number;
+  readonly end: number;
+}
+
+/** Reads blocks from `first` on, as many as fit. */
 async function readBlocks(
-  source: LayerSource,
+  run: LayerRun,
   index: LayerIndex,
   first: number,
   limit: number,
   readBytes: number,
-  signal: AbortSignal,
-): Promise<{ bytes: Uint8Array; first: number; end: number }> {
+): Promise<Portion> {
   const offset = index.blockOffset(first);
   let end = first + 1;
   while (end < limit && index.blockOffset(end + 1) - offset <= readBytes) end++;
-  const bytes = await readExactly(source, offset, index.blockOffset(end) - offset, index.name, signal);
-  return { bytes, first, end };
+  return { pieces: await run.next(index.blockOffset(end) - offset), first, end };
+}
+
+/** All bytes of the blocks `[first, end)`, as the source gives them best. */
+function runOf(
+  source: LayerSource,
+  index: LayerIndex,
+  first: number,
+  end: number,
+  signal: AbortSignal,
+): LayerRun {
+  let at = index.blockOffset(first);
+  return source.readOn?.(at, index.blockOffset(end), signal) ?? {
+    async next(length) {
+      const offset = at;
+      at += length;
+      return [await readExactly(source, offset, length, index.name, signal)];
+    },
+    async close() {},
+  };
+}
+
+/** Takes blocks out of what came in pieces of any length: as views, but a block that lies in two of them is put together. */
+class Pieces {
+  readonly #pieces: readonly Uint8Array[];
+  #piece = 0;
+  #at = 0;
+
+  constructor(pieces: readonly Uint8Array[]) {
+    this.#pieces = pieces;
+  }
+
+  /** The next `length` bytes; fewer if there are no more, which whoever checks the block will find. */
+  take(length: number): Uint8Array {
+    const pieces = this.#pieces;
+    while (this.#piece < pieces.length && this.#at === pieces[this.#piece].length) {
+      this.#piece++;
+      this.#at = 0;
+    }
+    const piece = pieces[this.#piece];
+    if (piece !== undefined && this.#at + length <= piece.length) {
+      return piece.subarray(this.#at, this.#at += length);
+    }
+    const bytes = new Uint8Array(length);
+    let filled = 0;
+    while (filled < length && this.#piece < pieces.length) {
+      const from = pieces[this.#piece].subarray(this.#at, this.#at + length - filled);
+      bytes.set(from, filled);
+      filled += from.length;
+      this.#at += from.length;
+      if (this.#at < pieces[this.#piece].length) break;
+      this.#piece++;
+      this.#at = 0;
+    }
+    return filled === length ? bytes : bytes.subarray(0, filled);
+  }
 }

@@ -56,10 +56,19 @@ export function newLayerFilesCounters(): LayerFilesCounters {
 }
 
 export function countRange(counters: LayerFilesCounters, cause: FetchCause, bytes: number): void {
-  for (const each of [counters, counters.byCause[cause]]) {
-    each.rangeRequests++;
-    each.rangeBytes += bytes;
-  }
+  countRequest(counters, cause);
+  countRangeBytes(counters, cause, bytes);
+}
+
+/** A request for a long range, of which nobody knows how much will be taken. */
+export function countRequest(counters: LayerFilesCounters, cause: FetchCause): void {
+  counters.rangeRequests++;
+  counters.byCause[cause].rangeRequests++;
+}
+
+export function countRangeBytes(counters: LayerFilesCounters, cause: FetchCause, bytes: number): void {
+  counters.rangeBytes += bytes;
+  counters.byCause[cause].rangeBytes += bytes;
 }
 
 export function countDownload(counters: LayerFilesCounters, cause: FetchCause, bytes: number): void {

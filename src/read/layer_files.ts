@@ -13,7 +13,7 @@ import { VarveError } from "../errors.ts";
 import { SingleFlight } from "../flow/single_flight.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import { parseLayerName } from "../layer/layer_name.ts";
-import type { LayerSource } from "../layer/layer_reader.ts";
+import type { LayerRun, LayerSource } from "../layer/layer_reader.ts";
 import type { EventSink } from "../ports/events.ts";
 import type { LocalLayers } from "../ports/local_layers.ts";
 import { layerKey } from "../timeline/object_keys.ts";
@@ -148,6 +148,8 @@ export class LayerFiles {
       size: layer.size,
       readRange: (offset, length, signal) =>
         this.#readRange(layer, offset, length, access, (copy) => used = copy, signal),
+      readOn: (offset, end, signal) =>
+        this.#readOn(layer, offset, end, access, (copy) => used = copy, signal),
       discardCopy: async () => {
         if (used === undefined) return false;
         // Another reader may have done so already, and the copy of now be a new one.
@@ -218,12 +220,55 @@ export class LayerFiles {
     using: (copy: LocalCopy) => void,
     signal?: AbortSignal,
   ): Promise<Uint8Array> {
-    // Compaction reads a layer once, and then it is gone: nothing to keep, nor to stay for.
-    const isKept = access.cause !== "compaction";
-    if (isKept) this.#residency.use(layer.name, this.#options.clock?.now());
+    const local = await this.#readCopy(layer, offset, length, access, using, signal);
+    if (local !== undefined) return local;
+    const bytes = await this.#track(this.#ranges.read(layer, offset, length, access, signal));
+    this.#noteRange(layer, length, access);
+    return bytes;
+  }
+
+  /** A layer may become resident, or cease to be, while somebody walks it: each portion comes from where it is best had. */
+  #readOn(
+    layer: LayerDescriptor,
+    offset: number,
+    end: number,
+    access: LayerAccess,
+    using: (copy: LocalCopy) => void,
+    signal?: AbortSignal,
+  ): LayerRun {
+    const stream = this.#ranges.stream(layer, end, access);
+    let at = offset;
+    return {
+      next: async (length) => {
+        const from = at;
+        at += length;
+        const local = await this.#readCopy(layer, from, length, access, using, signal);
+        if (local !== undefined) {
+          stream.close();
+          return [local];
+        }
+        const pieces = await this.#track(stream.read(from, length, signal));
+        this.#noteRange(layer, length, access);
+        return pieces;
+      },
+      // deno-lint-ignore require-await -- the interface is asynchronous
+      close: async () => stream.close(),
+    };
+  }
+
+  /** A range of the local copy, if there is one. */
+  async #readCopy(
+    layer: LayerDescriptor,
+    offset: number,
+    length: number,
+    access: LayerAccess,
+    using: (copy: LocalCopy) => void,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array | undefined> {
+    if (mayStay(access)) this.#residency.use(layer.name, this.#options.clock?.now());
     for (;;) {
       const copy = await this.#copyOf(layer, access, signal);
-      if (copy === undefined) break;
+      if (copy === undefined) return undefined;
       // Dropped since.
       if (!copy.retain()) continue;
       using(copy);
@@ -233,11 +278,12 @@ export class LayerFiles {
         await copy.release();
       }
     }
-    const bytes = await this.#track(this.#ranges.read(layer, offset, length, access, signal));
-    if (this.#copies !== undefined && isKept && this.#residency.countRange(layer, length)) {
-      this.#downloadLater(layer, access.cause);
-    }
-    return bytes;
+  }
+
+  /** Notes what was read from the store: of much, the layer is fetched whole. */
+  #noteRange(layer: LayerDescriptor, length: number, access: LayerAccess): void {
+    if (this.#copies === undefined || !mayStay(access)) return;
+    if (this.#residency.countRange(layer, length)) this.#downloadLater(layer, access.cause);
   }
 
   /** The open local copy, if there is one, or if the policy wants one at once. */
@@ -370,4 +416,9 @@ export class LayerFiles {
     work.then(done, done);
     return work;
   }
+}
+
+/** Compaction reads a layer once, and then it is gone: nothing to keep, nor to stay for. */
+function mayStay({ cause }: LayerAccess): boolean {
+  return cause !== "compaction";
 }

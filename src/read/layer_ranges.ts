@@ -5,14 +5,21 @@
  *
  * @module
  */
-import { NotFoundError } from "../errors.ts";
+import { CorruptionError, NotFoundError } from "../errors.ts";
 import { anySignal, withTimeout } from "../flow/abort.ts";
 import { Semaphore } from "../flow/semaphore.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import { layerKey } from "../timeline/object_keys.ts";
-import { countRange, type FetchCause, type LayerFilesCounters } from "./fetch_counters.ts";
+import {
+  countRange,
+  countRangeBytes,
+  countRequest,
+  type FetchCause,
+  type LayerFilesCounters,
+} from "./fetch_counters.ts";
+import { LayerStream, type LayerStreamSource, StreamSlots } from "./layer_stream.ts";
 
 export interface LayerRangesOptions {
   /** The timeline whose layers these are. */
@@ -37,16 +44,24 @@ const DEFAULT_REQUESTS = 32;
 const DEFAULT_BACKGROUND_REQUESTS = 8;
 const DEFAULT_REQUEST_MS = 60_000;
 
-const limits = new WeakMap<ObjectStore, Semaphore>();
+/** What all readers of a store share. */
+interface SharedLimits {
+  readonly requests: Semaphore;
+  readonly streams: StreamSlots;
+}
 
-/** The limit that all readers of a store share. */
-function limitOf(store: ObjectStore): Semaphore {
-  let limit = limits.get(store);
-  if (limit === undefined) {
-    limit = new Semaphore(DEFAULT_REQUESTS, { backgroundLimit: DEFAULT_BACKGROUND_REQUESTS });
-    limits.set(store, limit);
+const limits = new WeakMap<ObjectStore, SharedLimits>();
+
+function limitsOf(store: ObjectStore): SharedLimits {
+  let found = limits.get(store);
+  if (found === undefined) {
+    found = {
+      requests: new Semaphore(DEFAULT_REQUESTS, { backgroundLimit: DEFAULT_BACKGROUND_REQUESTS }),
+      streams: new StreamSlots(),
+    };
+    limits.set(store, found);
   }
-  return limit;
+  return found;
 }
 
 /** See the module's description. */
@@ -58,7 +73,7 @@ export class LayerRanges {
 
   /** @param closed Fires when nobody is to wait any more. */
   constructor(options: LayerRangesOptions, counters: LayerFilesCounters, closed: AbortSignal) {
-    this.requests = options.requests ?? limitOf(options.store);
+    this.requests = options.requests ?? limitsOf(options.store).requests;
     this.#options = options;
     this.#counters = counters;
     this.#closed = closed;
@@ -70,25 +85,79 @@ export class LayerRanges {
    * @throws {NotFoundError} If the object is gone. @throws {CorruptionError} If it is too short.
    * @throws {UnavailableError} If the store does not answer in time.
    */
-  async read(
+  read(
     layer: LayerDescriptor,
     offset: number,
     length: number,
     access: LayerAccess,
     signal?: AbortSignal,
   ): Promise<Uint8Array> {
-    const { store, timeline, clock, requestMs = DEFAULT_REQUEST_MS } = this.#options;
+    return this.#request(
+      layer,
+      access,
+      (signal) => this.#read(layer, offset, length, access, signal),
+      signal,
+    );
+  }
+
+  /** A long stretch of a layer's object, up to `end`, for who reads on and on. Its reads reject as `read` does. */
+  stream(layer: LayerDescriptor, end: number, access: LayerAccess): LayerStream {
+    const { store, timeline, clock } = this.#options;
     const { cause = "read" } = access;
+    const source: LayerStreamSource = {
+      name: layer.name,
+      clock,
+      slots: limitsOf(store).streams,
+      closed: this.#closed,
+      request: (work, signal) => this.#request(layer, access, work, signal),
+      open: async (offset, length, signal) => {
+        countRequest(this.#counters, cause);
+        access.onRequest?.(length);
+        const range = { offset, length };
+        const { size, body } = await store.getStream(layerKey(timeline, layer.name), { range, signal });
+        if (size === length) return body;
+        await body.cancel();
+        throw new CorruptionError("Cannot read layer: the store gave another range", {
+          object: layer.name,
+          offset,
+          expected: length,
+          got: size,
+        });
+      },
+      read: (offset, length, signal) => this.#read(layer, offset, length, access, signal),
+      onBytes: (bytes) => countRangeBytes(this.#counters, cause, bytes),
+    };
+    return new LayerStream(source, end);
+  }
+
+  #read(
+    layer: LayerDescriptor,
+    offset: number,
+    length: number,
+    access: LayerAccess,
+    signal: AbortSignal,
+  ): Promise<Uint8Array> {
+    const { store, timeline } = this.#options;
+    countRange(this.#counters, access.cause ?? "read", length);
+    access.onRequest?.(length);
+    return store.getRange(layerKey(timeline, layer.name), offset, length, { signal });
+  }
+
+  /** Does something with the store under the limits of one request. */
+  async #request<T>(
+    layer: LayerDescriptor,
+    { cause = "read" }: LayerAccess,
+    work: (signal: AbortSignal) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    const { clock, requestMs = DEFAULT_REQUEST_MS } = this.#options;
     using either = anySignal(signal, this.#closed);
     const background = cause === "compaction" || cause === "prefetch";
     const release = await this.requests.acquire({ background, signal: either.signal });
     try {
-      countRange(this.#counters, cause, length);
-      access.onRequest?.(length);
-      const key = layerKey(timeline, layer.name);
-      if (clock === undefined) return await store.getRange(key, offset, length, { signal: either.signal });
+      if (clock === undefined) return await work(either.signal);
       using limit = withTimeout(clock, requestMs, `read layer ${layer.name}`, either.signal);
-      return await store.getRange(key, offset, length, { signal: limit.signal });
+      return await work(limit.signal);
     } catch (error) {
       if (!(error instanceof NotFoundError)) throw error;
       throw new NotFoundError(`Cannot read layer ${layer.name}: its object is gone`, { cause: error });

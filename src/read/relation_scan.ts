@@ -10,7 +10,7 @@ import { CorruptionError, NotFoundError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { FAMILY_RELATION, type KeySpace } from "../layer/key.ts";
 import type { RelationId } from "../postgres/effects/effect_sink.ts";
-import { Page } from "../postgres/page/page.ts";
+import { BLCKSZ, Page } from "../postgres/page/page.ts";
 import type { AttachedTimeline } from "./attach.ts";
 import type { ReadOptions } from "./get_page.ts";
 import { PageWalk } from "./page_walk.ts";
@@ -26,7 +26,7 @@ export interface ScanRelationOptions extends ReadOptions {
   readBytes?: number;
 }
 
-/** Pages of neighbouring blocks, `pages[0]` of block `first`. */
+/** Pages of neighbouring blocks, `pages[0]` of block `first`. They share memory: copy one that is to outlive the others. */
 export interface ScannedPages {
   readonly first: number;
   readonly pages: Uint8Array[];
@@ -60,7 +60,7 @@ export async function* scanRelation(
   let walk = walkFrom(attached, space, first, end, lsn, options);
   try {
     for (let block = first, isSecondTry = false; block < end;) {
-      const pages = Array.from({ length: Math.min(step, end - block) }, () => new Page());
+      const pages = newPages(Math.min(step, end - block));
       try {
         await walk.pages.read(0, block, pages.length, pages);
       } catch (error) {
@@ -77,6 +77,12 @@ export async function* scanRelation(
   } finally {
     await walk.pages.close();
   }
+}
+
+/** Pages in one stretch of memory: thousands of small ones cost more to get and to let go of than what is in them. */
+function newPages(count: number): Page[] {
+  const memory = new ArrayBuffer(count * BLCKSZ);
+  return Array.from({ length: count }, (_, index) => new Page(memory, index * BLCKSZ));
 }
 
 /** A walk over the layers of this moment, and what can be done about its failure: whether to walk anew from there. */
