@@ -9,6 +9,9 @@
 import { UnavailableError } from "../errors.ts";
 import type { Clock } from "../ports/clock.ts";
 
+/** A reason at hand: making one for each time limit would cost more than the limit. */
+const FINISHED = new Error("What had a time limit has ended");
+
 /** A signal with an end of life: dispose it when the work that it bounds is over. */
 export interface BoundedSignal extends Disposable {
   readonly signal: AbortSignal;
@@ -63,7 +66,7 @@ export function withTimeout(clock: Clock, ms: number, doing: string, signal?: Ab
     signal: either.signal,
     [Symbol.dispose]() {
       either[Symbol.dispose]();
-      finished.abort();
+      finished.abort(FINISHED);
     },
   };
 }

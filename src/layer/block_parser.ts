@@ -17,6 +17,11 @@ import { VARINT_LENGTH_MAX } from "./varint.ts";
 /** Weight of the last byte of a varint of {@linkcode VARINT_LENGTH_MAX} bytes. */
 const LSN_SCALE_MAX = 2 ** (7 * (VARINT_LENGTH_MAX - 1));
 
+/** Bytes of an entry in all columns: lsn, block, offset, length, flags. */
+const ENTRY_COLUMN_BYTES = 21;
+/** Bytes of the columns of spaces, where there is one. */
+const SPACE_COLUMN_BYTES = 4 * (2 + SPACE_WORDS);
+
 /** What parsing a block needs to know, and to say when it is wrong. */
 export interface BlockOrigin {
   /** Name of the layer. */
@@ -41,23 +46,30 @@ export function parseBlock(bytes: Uint8Array, origin: BlockOrigin): DecodedBlock
   if (count === 0 || count * ENTRY_LENGTH_MIN > bytes.length - BLOCK_HEADER_LENGTH) {
     throw blockError("impossible entry count", origin, 0, count);
   }
+  // One stretch of memory for all: a typed array with memory of its own takes twenty times as long to make.
+  const memory = new ArrayBuffer(count * ENTRY_COLUMN_BYTES + SPACE_COLUMN_BYTES);
   const columns: BlockColumns = {
-    blocks: new Uint32Array(count),
-    lsns: new Float64Array(count),
-    flags: new Uint8Array(count),
-    valueOffsets: new Uint32Array(count),
-    valueLengths: new Uint32Array(count),
+    lsns: new Float64Array(memory, 0, count),
+    blocks: new Uint32Array(memory, count * 8, count),
+    valueOffsets: new Uint32Array(memory, count * 12, count),
+    valueLengths: new Uint32Array(memory, count * 16, count),
+    flags: new Uint8Array(memory, count * 20 + SPACE_COLUMN_BYTES, count),
   };
-  const spaces = new SpaceColumns();
-  parseEntries(bytes, origin, columns, spaces);
-  return new DecodedBlock(bytes, columns, spaces.starts(count), spaces.words());
+  spaces.clear();
+  parseEntries(bytes, origin, columns);
+  const isSingle = spaces.count === 1;
+  return new DecodedBlock(
+    bytes,
+    columns,
+    spaces.starts(count, isSingle ? new Uint32Array(memory, count * 20, 2) : undefined),
+    spaces.words(isSingle ? new Uint32Array(memory, count * 20 + 8, SPACE_WORDS) : undefined),
+  );
 }
 
 function parseEntries(
   bytes: Uint8Array,
   origin: BlockOrigin,
   columns: BlockColumns,
-  spaces: SpaceColumns,
 ): void {
   const { blocks, lsns, flags, valueOffsets, valueLengths } = columns;
   const { lsnStart, lsnEnd } = origin;
@@ -114,11 +126,15 @@ function parseEntries(
   if (at !== length) throw blockError("bytes behind the last entry", origin, at, length - at);
 }
 
-/** Grows with the spaces of a block: mostly one, at times one per entry. */
+/** Grows with the spaces of a block: mostly one, at times one per entry. Reused. */
 class SpaceColumns {
   #count = 0;
   #starts = new Uint32Array(8);
   #words = new Uint32Array(8 * SPACE_WORDS);
+
+  clear(): void {
+    this.#count = 0;
+  }
 
   /** Notes that a space starts at `entry`, with the key under construction. */
   add(entry: number): void {
@@ -140,14 +156,27 @@ class SpaceColumns {
     this.#words[at + 4] = key[13];
   }
 
-  starts(count: number): Uint32Array {
-    this.#starts[this.#count] = count;
-    return this.#starts.slice(0, this.#count + 1);
+  get count(): number {
+    return this.#count;
   }
 
-  words(): Uint32Array {
-    return this.#words.slice(0, this.#count * SPACE_WORDS);
+  starts(count: number, into = new Uint32Array(this.#count + 1)): Uint32Array {
+    this.#starts[this.#count] = count;
+    return fill(into, this.#starts);
   }
+
+  words(into = new Uint32Array(this.#count * SPACE_WORDS)): Uint32Array {
+    return fill(into, this.#words);
+  }
+}
+
+/** Of the block under construction. */
+const spaces = new SpaceColumns();
+
+/** Copies the first elements; for few, a loop is much quicker than `set`. */
+function fill(into: Uint32Array, from: Uint32Array): Uint32Array {
+  for (let index = 0; index < into.length; index++) into[index] = from[index];
+  return into;
 }
 
 function blockError(what: string, origin: BlockOrigin, at: number, got: number): Error {

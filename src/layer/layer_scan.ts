@@ -56,12 +56,13 @@ export async function* scanLayer(
     return reading;
   };
   let pending: Promise<Portion> | undefined = read(range.first);
+  const stored = new Pieces();
   let entryCount = 0;
   try {
     while (pending !== undefined) {
       const { pieces, first, end } = await pending as Portion;
       pending = end < range.end ? read(end) : undefined;
-      const stored = new Pieces(pieces);
+      stored.refill(pieces);
       for (let blockIndex = first; blockIndex < end; blockIndex++) {
         const block = index.decodeBlock(stored.take(index.blockLength(blockIndex)), blockIndex);
         entryCount += block.count;
@@ -90,6 +91,8 @@ export async function* scanLayer(
     await run.close();
   }
 }
+
+const SPARE_BYTES = 256 * 1024;
 
 /** What one read has brought: the blocks `[first, end)`. */
 interface Portion {
@@ -133,12 +136,15 @@ function runOf(
 
 /** Takes blocks out of what came in pieces of any length: as views, but a block that lies in two of them is put together. */
 class Pieces {
-  readonly #pieces: readonly Uint8Array[];
+  #pieces: readonly Uint8Array[] = [];
   #piece = 0;
   #at = 0;
+  /** Memory for blocks that are put together: a little at a time, because each stretch of its own has its price. */
+  #spare = new Uint8Array(0);
 
-  constructor(pieces: readonly Uint8Array[]) {
+  refill(pieces: readonly Uint8Array[]): void {
     this.#pieces = pieces;
+    this.#piece = this.#at = 0;
   }
 
   /** The next `length` bytes; fewer if there are no more, which whoever checks the block will find. */
@@ -152,7 +158,9 @@ class Pieces {
     if (piece !== undefined && this.#at + length <= piece.length) {
       return piece.subarray(this.#at, this.#at += length);
     }
-    const bytes = new Uint8Array(length);
+    if (this.#spare.length < length) this.#spare = new Uint8Array(Math.max(length, SPARE_BYTES));
+    const bytes = this.#spare.subarray(0, length);
+    this.#spare = this.#spare.subarray(length);
     let filled = 0;
     while (filled < length && this.#piece < pieces.length) {
       const from = pieces[this.#piece].subarray(this.#at, this.#at + length - filled);

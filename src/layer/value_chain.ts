@@ -1,8 +1,8 @@
 /**
  * The values of one key that a read has collected, newest first.
  *
- * Read path, between locate and replay. Columns in plain arrays, reused for many reads; values are ranges of buffers
- * that are kept alive by being referenced here.
+ * Read path, between locate and replay. Columns in plain arrays, reused for many reads: they may be longer than the
+ * chain. Values are ranges of buffers that are kept alive by being referenced here.
  *
  * @module
  */
@@ -11,6 +11,8 @@ import { CorruptionError } from "../errors.ts";
 import type { Lsn } from "../lsn.ts";
 import { endsChain, VALUE_FULL_PAGE_IMAGE, VALUE_KIND_MASK } from "./key.ts";
 import type { DecodedBlock } from "./layer_block.ts";
+
+const NO_BYTES = new Uint8Array(0);
 
 /** See the module's description. */
 export class ValueChain {
@@ -22,17 +24,21 @@ export class ValueChain {
   /** Full-page images: hole offset in the low, hole length in the high 16 bits. */
   readonly holes: number[] = [];
 
+  #length = 0;
+
+  /** How many values there are. */
   get length(): number {
-    return this.lsns.length;
+    return this.#length;
   }
 
   push(lsn: Lsn, flags: number, buffer: Uint8Array, offset: number, length: number, hole: number): void {
-    this.lsns.push(lsn);
-    this.flags.push(flags);
-    this.buffers.push(buffer);
-    this.offsets.push(offset);
-    this.lengths.push(length);
-    this.holes.push(hole);
+    const index = this.#length++;
+    this.lsns[index] = lsn;
+    this.flags[index] = flags;
+    this.buffers[index] = buffer;
+    this.offsets[index] = offset;
+    this.lengths[index] = length;
+    this.holes[index] = hole;
   }
 
   /**
@@ -64,8 +70,9 @@ export class ValueChain {
     for (;;) {
       let newest = -1;
       for (let part = 0; part < parts.length; part++) {
+        if (next[part] === parts[part].length) continue;
         const lsn = parts[part].lsns[next[part]];
-        if (lsn !== undefined && (newest < 0 || lsn > parts[newest].lsns[next[newest]])) newest = part;
+        if (newest < 0 || lsn > parts[newest].lsns[next[newest]]) newest = part;
       }
       if (newest < 0) return false;
       const { lsns, flags, buffers, offsets, lengths, holes } = parts[newest];
@@ -79,11 +86,15 @@ export class ValueChain {
 
   /** LSN of the oldest value collected so far, or undefined. */
   oldestLsn(): Lsn | undefined {
-    return this.lsns.at(-1);
+    return this.#length === 0 ? undefined : this.lsns[this.#length - 1];
   }
 
   clear(): void {
-    this.lsns.length = this.flags.length = this.buffers.length = 0;
-    this.offsets.length = this.lengths.length = this.holes.length = 0;
+    this.cut(0);
+  }
+
+  /** Takes away all but the first `length` values. The columns stay as they are: they would have to be made anew. */
+  cut(length: number): void {
+    while (this.#length > length) this.buffers[--this.#length] = NO_BYTES;
   }
 }

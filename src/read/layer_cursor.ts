@@ -131,7 +131,7 @@ export class LayerCursor {
     let entry = this.#entry;
     for (; entry < end && blocks[entry] === block; entry++) {
       if (lsns[entry] < from || lsns[entry] > this.#lsnMax) continue;
-      if (endsChain(flags[entry])) cutTo(values, firstIndex);
+      if (endsChain(flags[entry])) values.cut(firstIndex);
       values.pushEntry(decoded, entry);
     }
     this.#entry = entry;
@@ -155,10 +155,4 @@ export class LayerCursor {
     this.ordinal = this.#ordinals[this.#space];
     this.block = decoded.blocks[this.#entry];
   }
-}
-
-/** Shortens a chain. */
-export function cutTo(values: ValueChain, length: number): void {
-  values.lsns.length = values.flags.length = values.buffers.length = length;
-  values.offsets.length = values.lengths.length = values.holes.length = length;
 }

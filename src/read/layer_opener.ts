@@ -10,8 +10,12 @@ import type { BlockCodecs } from "../bytes/block_codec.ts";
 import { CorruptionError } from "../errors.ts";
 import type { LayerDescriptor } from "../layer/layer_descriptor.ts";
 import type { MergeInput } from "../layer/layer_merge.ts";
-import { type LayerIndex, openLayer } from "../layer/layer_reader.ts";
+import { DEFAULT_TAIL_BYTES, type LayerIndex, openLayer } from "../layer/layer_reader.ts";
 import type { LayerFileSource } from "./layer_files.ts";
+
+/** An entry of the index has some 26 bytes, and stands for a block of some 24 KiB. */
+const BYTES_PER_INDEX_BYTE = 768;
+const TAIL_BYTES_MAX = 1024 * 1024;
 
 /** See the module's description. For one piece of work: indexes are kept as long as it is. */
 export class LayerOpener {
@@ -38,7 +42,8 @@ export class LayerOpener {
     const source = this.#source(layer);
     let index = this.#indexes.get(layer.name);
     if (index === undefined) {
-      const options = { codecs: this.#codecs, expectedChecksum: layer.checksum, signal };
+      const tailBytes = tailOf(layer);
+      const options = { codecs: this.#codecs, expectedChecksum: layer.checksum, tailBytes, signal };
       try {
         index = await openLayer(source, layer.name, options);
       } catch (error) {
@@ -68,4 +73,9 @@ export class LayerOpener {
     if (source === undefined) this.#sources.set(layer.name, source = this.#sourceOf(layer));
     return source;
   }
+}
+
+/** A footer and the index of a layer with blocks of the usual size, so that one read brings both. */
+function tailOf({ size }: LayerDescriptor): number {
+  return Math.max(DEFAULT_TAIL_BYTES, Math.min(TAIL_BYTES_MAX, Math.ceil(size / BYTES_PER_INDEX_BYTE)));
 }

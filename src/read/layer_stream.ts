@@ -26,6 +26,9 @@ const IDLE_MS = 10_000;
 /** Times that a portion's answer may break off. */
 const RESUMES_MAX = 5;
 
+/** A reason at hand: the one that is made otherwise costs more than the rest of a portion's limits. */
+const NO_LONGER_IDLE = new Error("The answer is read on, or closed");
+
 /** Room for answers that are open. */
 export class StreamSlots {
   #free: number;
@@ -84,7 +87,7 @@ export class LayerStream {
    * @throws What a ranged read does.
    */
   read(offset: number, length: number, signal?: AbortSignal): Promise<readonly Uint8Array[]> {
-    this.#idle?.abort();
+    this.#idle?.abort(NO_LONGER_IDLE);
     return this.#source.request(async (signal) => {
       if (this.#answer?.at !== offset) this.close();
       const isLast = offset + length === this.#end;
@@ -106,7 +109,7 @@ export class LayerStream {
 
   /** Lets go of the answer, if one is open. */
   close(): void {
-    this.#idle?.abort();
+    this.#idle?.abort(NO_LONGER_IDLE);
     this.#answer?.close();
     if (this.#answer !== undefined) this.#source.slots.give();
     this.#answer = undefined;

@@ -3,7 +3,7 @@
  *
  * Where `getPage` looks for one key in every layer that may hold it, this walks all layers that a key range overlaps side by
  * side in key order, as a merge does, and replays page after page. Memory is bounded: a layer takes two reads ahead, and
- * is begun only when the walk has come to its first key.
+ * is begun only when the walk has come to its first key, or to that of the one before.
  *
  * The rules are those of layer_search.ts, seen from the key: of all values at or below the LSN the newest count, down to
  * the first that ends the chain; the newest complete image that covers a key is its floor, even where it lacks the key.
@@ -24,7 +24,7 @@ import type { AttachedTimeline } from "./attach.ts";
 import type { BulkSource } from "./bulk_read.ts";
 import { Replayer } from "./replay.ts";
 import { hintBitsLogged } from "../timeline/facts.ts";
-import { cutTo, LayerCursor } from "./layer_cursor.ts";
+import { LayerCursor } from "./layer_cursor.ts";
 import { type PageSource, setChecksum } from "./page_source.ts";
 
 const READ_BYTES_MAX = 4 * 1024 * 1024;
@@ -60,6 +60,7 @@ export class PageWalk implements PageSource {
   /** Values of the key at hand, as runs of ascending LSN, one for each cursor. */
   readonly #values = new ValueChain();
   readonly #runStarts: number[] = [];
+  readonly #runTails: number[] = [];
   readonly #runIsImage: boolean[] = [];
   readonly #chain = new ValueChain();
   readonly #abort = new AbortController();
@@ -135,6 +136,8 @@ export class PageWalk implements PageSource {
       waiting.pop();
       next.start();
       this.#active.push(next);
+      // The next one is on its way when the walk gets there.
+      waiting.at(-1)?.start();
     }
     for (let index = this.#active.length - 1; index >= 0; index--) {
       if (this.#active[index].ordinal === Infinity && !covers(this.#active[index], ordinal, block)) {
@@ -145,7 +148,7 @@ export class PageWalk implements PageSource {
 
   /** Collects the values of a key without waiting; false: a cursor needs its next block. */
   #collect(ordinal: number, block: number): boolean {
-    cutTo(this.#values, 0);
+    this.#values.clear();
     this.#runStarts.length = this.#runIsImage.length = 0;
     this.#activate(ordinal, block);
     const active = this.#active;
@@ -230,12 +233,13 @@ export class PageWalk implements PageSource {
   #chooseNewest(): void {
     const chain = this.#chain;
     const values = this.#values;
-    if (this.#memory.length === 0) cutTo(chain, 0);
+    if (this.#memory.length === 0) chain.clear();
     else if (chain.length > 0 && endsChain(chain.flags[chain.length - 1])) return;
+    if (chain.length === 0 && values.length === 1) return this.#pushToChain(0);
     const runs = this.#runStarts.length;
-    const tails: number[] = [];
+    const tails = this.#runTails;
     for (let run = 0; run < runs; run++) {
-      tails.push((run + 1 < runs ? this.#runStarts[run + 1] : values.length) - 1);
+      tails[run] = (run + 1 < runs ? this.#runStarts[run + 1] : values.length) - 1;
     }
     for (;;) {
       let newest = -1;
@@ -252,16 +256,14 @@ export class PageWalk implements PageSource {
       const at = tails[newest]--;
       const oldest = chain.oldestLsn();
       if (oldest !== undefined && values.lsns[at] >= oldest) continue;
-      chain.push(
-        values.lsns[at],
-        values.flags[at],
-        values.buffers[at],
-        values.offsets[at],
-        values.lengths[at],
-        values.holes[at],
-      );
+      this.#pushToChain(at);
       if (endsChain(values.flags[at])) return;
     }
+  }
+
+  #pushToChain(at: number): void {
+    const { lsns, flags, buffers, offsets, lengths, holes } = this.#values;
+    this.#chain.push(lsns[at], flags[at], buffers[at], offsets[at], lengths[at], holes[at]);
   }
 }
 

@@ -22,7 +22,8 @@ test("ValueChain.push() keeps columns together, and clear() empties all", () => 
   assert.equal([chain.length, chain.oldestLsn()], [2, 16]);
   assert.equal([chain.offsets, chain.lengths, chain.holes], [[1, 4], [2, 5], [3, 6]]);
   chain.clear();
-  assert.equal([chain.length, chain.flags.length, chain.buffers.length, chain.holes.length], [0, 0, 0, 0]);
+  assert.equal([chain.length, chain.oldestLsn()], [0, undefined]);
+  assert.ok(chain.buffers.every((buffer) => buffer !== BYTES), "it keeps nothing alive");
 });
 
 test("ValueChain.pushMerged() takes each LSN once, newest first, up to one that ends the chain", () => {
