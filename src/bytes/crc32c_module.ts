@@ -9,7 +9,8 @@
  * multiple of the polynomial P, the shortest of six terms; so is its 128th power, which in GF(2) is the same with all
  * exponents times 128 bits: x^(128*209) = x^(128*144) + x^(128*54) + x^(128*39) + x^(128*14) + 1 modulo P. So 16 bytes
  * anywhere may be taken away if they are xored into those 65, 155, 170, 195 and 209 times 16 bytes further on, and what
- * is left after all but the last 209 * 16 bytes have gone that way has the same CRC as the whole.
+ * is left after all but the last 209 * 16 bytes have gone that way has the same CRC as the whole. The shortest multiple of
+ * eight terms, x^79 + x^75 + ..., then leaves 79 * 16 of them.
  * ```
  * memory     0  16 tables of 256 words: table k at 1024 * k is the effect of a byte that k more bytes follow
  *        16384  16 bytes 00, 16 bytes ff: the 16 at 16384 + n have their last n set
@@ -27,10 +28,10 @@ const FIRST_FOUR = 16416;
 const LEFT_OF_FOUR = 16448;
 const DATA = 16512;
 const FOLDED = 131072;
-/** Exponents of x, but for the factor 128: the first is the sum of the others, and of 0. */
-const [FOLDS_FROM, ...FOLDS_INTO] = [209, 144, 54, 39, 14, 0];
+/** Exponents of x, but for the factor 128: x to the first is the sum of x to the others. */
+const FOLDS = [[209, 144, 54, 39, 14, 0], [79, 75, 71, 58, 18, 12, 1, 0]];
 /** Bytes that are left by folding. */
-const UNFOLDED = 16 * FOLDS_FROM;
+const UNFOLDED = 16 * FOLDS[0][0];
 /** Bytes that can be folded at a time. */
 export const FOLD_MAX = 48 * 1024;
 /** Below this looking up is quicker. */
@@ -193,30 +194,41 @@ function updateBody(): Code {
   ].flat();
 }
 
-/** Folds: see the head of the file. The register is xored into the first four bytes, and 0 goes on instead of it. */
+/** Folds twice: see the head of the file. The register is xored into the first four bytes, and 0 goes on instead of it. */
 function updateLongBody(): Code {
-  const [crc, at, end, folded, stop] = [0, 1, 2, 3, 4];
+  const [crc, at, end] = [0, 1, 2];
+  return [
+    [...get(at), ...get(at), ...load32(0), ...get(crc), ...I32_XOR, ...store32(0)],
+    ...FOLDS.map(fold),
+    [...i32(0), ...get(at), ...get(end), ...call(0)],
+    END,
+  ].flat();
+}
+
+/** Folds what lies from local 1 to local 2; local 1 is then where the rest begins. */
+function fold([from, ...into]: readonly number[]): Code {
+  const [at, end, folded, stop] = [1, 2, 3, 4];
+  const reach = 16 * from;
+  const add = (local: number, bytes: number): Code => [...get(local), ...i32(bytes), ...I32_ADD];
   // The 16 bytes at `at + offset`, with all that has been folded into them.
   const sum = (offset: number): Code => [
     ...get(at),
     ...load128(offset),
-    ...FOLDS_INTO.flatMap((into) => [...get(folded), ...load128(16 * into + offset), ...V128_XOR]),
+    ...into.flatMap((each) => [...get(folded), ...load128(16 * each + offset), ...V128_XOR]),
   ];
-  const take = (offset: number): Code => [...get(folded), ...sum(offset), ...store128(UNFOLDED + offset)];
-  const advance = (bytes: number): Code => [...get(folded), ...i32(bytes), ...I32_ADD, ...set(folded)];
+  const take = (offset: number): Code => [...get(folded), ...sum(offset), ...store128(reach + offset)];
+  const advance = (bytes: number): Code => [...add(folded, bytes), ...set(folded)];
   return [
-    [...get(at), ...get(at), ...load32(0), ...get(crc), ...I32_XOR, ...store32(0)],
-    [...i32(FOLDED), ...set(folded)],
-    [...get(end), ...get(at), ...I32_SUB, ...i32(UNFOLDED), ...I32_SUB, ...i32(-16), ...I32_AND],
+    [...i32(FOLDED + UNFOLDED - reach), ...set(folded)],
+    [...get(end), ...get(at), ...I32_SUB, ...i32(reach), ...I32_SUB, ...i32(-16), ...I32_AND],
     [...get(at), ...I32_ADD, ...set(stop)],
     forEach(64, at, stop, take(0), take(16), take(32), take(48), advance(64)),
     forEach(16, at, stop, take(0), advance(16)),
-    // What is left takes in what has gone before it only.
-    [...get(folded), ...i32(UNFOLDED), ...I32_ADD, ...i32(0), ...i32(UNFOLDED), ...MEMORY_FILL],
-    [...get(at), ...i32(UNFOLDED), ...I32_ADD, ...set(stop)],
+    // What is left takes in what has gone before it, and nothing of itself.
+    [...add(folded, reach), ...i32(0), ...i32(reach), ...MEMORY_FILL],
+    [...add(at, reach), ...set(stop)],
     forEach(16, at, stop, get(at), sum(0), store128(0), advance(16)),
-    [...i32(0), ...get(stop), ...i32(UNFOLDED), ...I32_SUB, ...get(end), ...call(0)],
-    END,
+    [...add(stop, -reach), ...set(at)],
   ].flat();
 }
 
