@@ -42,7 +42,8 @@ export class LayerCursor {
 
   readonly #lsnMax: number;
   readonly #spaces: readonly KeySpace[];
-  readonly #steps: AsyncGenerator<ScanStep, void>;
+  readonly #open: () => Promise<AsyncGenerator<ScanStep, void>>;
+  #steps: AsyncGenerator<ScanStep, void> | undefined;
   #next: Promise<IteratorResult<ScanStep, void>> | undefined;
   #decoded: DecodedBlock | undefined;
   #entry = 0;
@@ -52,17 +53,17 @@ export class LayerCursor {
   #space = 0;
   #spaceEnd = 0;
 
-  /** @param lsnMax Entries above do not count. */
+  /** @param lsnMax Entries above do not count. @param open Opens the layer; nothing is read before `start`. */
   constructor(
     layer: LayerDescriptor,
     lsnMax: Lsn,
     spaces: readonly KeySpace[],
-    steps: AsyncGenerator<ScanStep, void>,
+    open: () => Promise<AsyncGenerator<ScanStep, void>>,
   ) {
     this.layer = layer;
     this.#lsnMax = lsnMax;
     this.#spaces = spaces;
-    this.#steps = steps;
+    this.#open = open;
     this.firstOrdinal = ordinalOf(spaces, layer.keyMin);
     this.firstBlock = layer.keyMin.block;
     this.lastOrdinal = ordinalOf(spaces, layer.keyMax);
@@ -71,7 +72,7 @@ export class LayerCursor {
 
   /** Begins to read, without waiting for it. */
   start(): void {
-    this.#next ??= this.#steps.next();
+    this.#next ??= this.#steps === undefined ? this.#first() : this.#steps.next();
     // Whoever waits for it is told of its failure.
     this.#next.catch(() => undefined);
   }
@@ -81,6 +82,11 @@ export class LayerCursor {
     return this.#entry === this.#end && this.ordinal !== Infinity &&
       (this.#decoded === undefined || this.ordinal < ordinal ||
         (this.ordinal === ordinal && this.block <= block));
+  }
+
+  async #first(): Promise<IteratorResult<ScanStep, void>> {
+    this.#steps = await this.#open();
+    return await this.#steps.next();
   }
 
   async load(): Promise<void> {
@@ -142,7 +148,7 @@ export class LayerCursor {
   /** Ends the reading. */
   async close(): Promise<void> {
     await this.#next?.catch(() => undefined);
-    await this.#steps.return();
+    await this.#steps?.return();
   }
 
   #settle(): void {

@@ -89,23 +89,28 @@ export class PageWalk implements PageSource {
       Math.min(READ_BYTES_MAX, Math.floor(memoryBytes / 3 / Math.max(1, inputs.length))),
     );
     this.#waiting = inputs.map(({ layer, source }) =>
-      new LayerCursor(layer, source.lsn, spaces, this.#scan(layer, source, keyMin, keyMax, readBytes))
+      new LayerCursor(layer, source.lsn, spaces, () => this.#scan(layer, source, keyMin, keyMax, readBytes))
     ).sort((left, right) => right.firstOrdinal - left.firstOrdinal || right.firstBlock - left.firstBlock);
   }
 
-  async *#scan(
+  async #scan(
     layer: LayerDescriptor,
     { opener }: BulkSource,
     keyMin: Key,
     keyMax: Key,
     readBytes: number,
-  ): AsyncGenerator<ScanStep, void> {
+  ): Promise<AsyncGenerator<ScanStep, void>> {
     const { signal: outer } = this.#options;
     const signal = outer === undefined ? this.#abort.signal : AbortSignal.any([outer, this.#abort.signal]);
     const { source, index } = await opener.open(layer, signal);
     const first = compareKeys(keyMin, layer.keyMin) > 0 ? keyMin : layer.keyMin;
     const last = compareKeys(keyMax, layer.keyMax) < 0 ? keyMax : layer.keyMax;
-    yield* scanLayer(source, index, { keyMin: first, keyMax: last, readBytes, signal });
+    return scanLayer(source, index, { keyMin: first, keyMax: last, readBytes, signal });
+  }
+
+  /** Begins to read what a page needs, without waiting for it. */
+  begin(ordinal: number, block: number): void {
+    this.#activate(ordinal, block);
   }
 
   async read(ordinal: number, block: number, count: number, pages: readonly Page[]): Promise<void> {

@@ -32,6 +32,8 @@ export interface ScannedPages {
   readonly pages: Uint8Array[];
 }
 
+/** The last block number that there is (PostgreSQL src/include/storage/block.h). */
+const MaxBlockNumber = 0xffff_fffe;
 const DEFAULT_STEP = 128;
 const DEFAULT_READ_BYTES = 32 * 1024 * 1024;
 
@@ -48,17 +50,19 @@ export async function* scanRelation(
   options: ScanRelationOptions = {},
 ): AsyncGenerator<ScannedPages, void> {
   const { first = 0, step = DEFAULT_STEP } = options;
-  const size = await attached.reader.relationSize(relation, fork, lsn, options);
-  if (size === undefined) {
-    throw new NotFoundError(
-      `Cannot scan relation ${relation.spc}/${relation.db}/${relation.rel} fork ${fork}: ` +
-        `it does not exist at LSN ${formatLsn(lsn)}`,
-    );
-  }
-  const end = Math.min(options.end ?? size, size);
   const space = { family: FAMILY_RELATION, a: relation.spc, b: relation.db, c: relation.rel, d: fork };
-  let walk = walkFrom(attached, space, first, end, lsn, options);
+  let walk = walkFrom(attached, space, first, options.end ?? MaxBlockNumber, lsn, options);
   try {
+    // While the length is being looked up.
+    walk.pages.begin(0, first);
+    const size = await attached.reader.relationSize(relation, fork, lsn, options);
+    if (size === undefined) {
+      throw new NotFoundError(
+        `Cannot scan relation ${relation.spc}/${relation.db}/${relation.rel} fork ${fork}: ` +
+          `it does not exist at LSN ${formatLsn(lsn)}`,
+      );
+    }
+    const end = Math.min(options.end ?? size, size);
     for (let block = first, isSecondTry = false; block < end;) {
       const pages = newPages(Math.min(step, end - block));
       try {
