@@ -27,7 +27,7 @@ import { hintBitsLogged } from "../timeline/facts.ts";
 import { LayerCursor } from "./layer_cursor.ts";
 import { type PageSource, setChecksum } from "./page_source.ts";
 
-const READ_BYTES_MAX = 4 * 1024 * 1024;
+const READ_BYTES_MAX = 2 * 1024 * 1024;
 const READ_BYTES_MIN = 64 * 1024;
 
 export interface PageWalkOptions {

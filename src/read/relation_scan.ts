@@ -22,7 +22,7 @@ export interface ScanRelationOptions extends ReadOptions {
   end?: number;
   /** Pages of one step. Default 128. */
   step?: number;
-  /** Bytes of layers that are read ahead, all together. Default 32 MiB. */
+  /** Bytes of layers that are read ahead, all together. Default 16 MiB. */
   readBytes?: number;
 }
 
@@ -35,7 +35,7 @@ export interface ScannedPages {
 /** The last block number that there is (PostgreSQL src/include/storage/block.h). */
 const MaxBlockNumber = 0xffff_fffe;
 const DEFAULT_STEP = 128;
-const DEFAULT_READ_BYTES = 32 * 1024 * 1024;
+const DEFAULT_READ_BYTES = 16 * 1024 * 1024;
 
 /**
  * See the module's description. Ending the loop early stops the fetching.
