@@ -3,9 +3,12 @@ import { NotFoundError, UnavailableError } from "../../src/errors.ts";
 import type { Lsn } from "../../src/lsn.ts";
 import { attachReader } from "../../src/read/attach.ts";
 import { scanRelation } from "../../src/read/relation_scan.ts";
+import type { StreamOptions } from "../../src/ports/object_store.ts";
 import { BentStore } from "../support/bent_store.ts";
 import { assert, suite } from "../support/harness.ts";
 import { DB, filledPage, imageRecord, pageRecord, SPC } from "../support/made_wal.ts";
+import { ManualClock } from "../support/manual_clock.ts";
+import { seededRandom } from "../support/random.ts";
 import { WrittenTimeline } from "../support/written_timeline.ts";
 
 const test = suite("read/relation_scan", { timeoutMs: 20_000 });
@@ -56,6 +59,114 @@ test("scanRelation() gives every page as getPage() does, in few requests", async
     await attached.close();
     await alone.close();
   }
+});
+
+/** A store whose streamed bodies may break off; it knows which of them are open. */
+class CuttingStore extends BentStore {
+  open = 0;
+  /** Bytes after which the next body breaks off. */
+  cutAfter = () => Infinity;
+
+  override async getStream(key: string, options: StreamOptions = {}) {
+    const { size, body } = await super.getStream(key, options);
+    const reader = body.getReader();
+    let left = this.cutAfter();
+    this.open++;
+    const cutting = new ReadableStream<Uint8Array>({
+      pull: async (controller) => {
+        const { done, value } = left > 0 ? await reader.read() : { done: false, value: undefined };
+        if (value !== undefined) {
+          controller.enqueue(value.subarray(0, left));
+          left -= Math.min(left, value.length);
+          return;
+        }
+        this.open--;
+        if (done) return controller.close();
+        await reader.cancel();
+        controller.error(new UnavailableError("the connection was cut"));
+      },
+      cancel: async () => {
+        this.open--;
+        await reader.cancel();
+      },
+    }, { highWaterMark: 0 });
+    return { size, body: cutting };
+  }
+}
+
+/** So little that each layer is read in many portions. */
+const FEW_BYTES = 100_000;
+
+test("scanRelation() by long answers that break off gives the same pages, in few requests", async () => {
+  const { store: written, end } = await someRelation();
+  const store = new CuttingStore(written);
+  const clock = new ManualClock();
+  clock.chances = [0.5];
+  const attached = await attachReader({ store, clock });
+  const pagesOf = async () => {
+    const pages: Uint8Array[] = [];
+    for await (const step of scanRelation(attached, RELATION, 0, end, { step: 7, readBytes: FEW_BYTES })) {
+      pages.push(...step.pages.map((page) => page.slice()));
+    }
+    return pages;
+  };
+  const expected = await pagesOf();
+  assert.is(expected.length, PAGES);
+  const requests = store.keysOf("getRange").length + store.keysOf("getStream").length;
+  assert.ok(store.keysOf("getStream").length > 0);
+  assert.ok(requests < 30, `${requests} requests for ${attached.timeline.layers.totalBytes} bytes`);
+  assert.is(store.open, 0);
+  const random = seededRandom("relation_scan cuts");
+  let cuts = 0;
+  store.cutAfter = () => cuts++ < 20 ? random.int(40_000, 200_000) : Infinity;
+  const scan = pagesOf();
+  let isOver = false;
+  scan.finally(() => isOver = true).catch(() => {});
+  while (!isOver) {
+    await new Promise((resolve) => setTimeout(resolve));
+    if (!isOver) await clock.advance(200);
+  }
+  assert.equal(await scan, expected);
+  assert.ok(cuts > 3, `${cuts} answers`);
+  assert.is(store.open, 0);
+  await attached.close();
+});
+
+test("scanRelation() that is left, aborted or fails leaves no answer open", async () => {
+  const { store: written, end } = await someRelation();
+  const store = new CuttingStore(written);
+  const attached = await attach(store);
+  const options = { step: 4, readBytes: FEW_BYTES };
+  for await (const { pages } of scanRelation(attached, RELATION, 0, end, options)) {
+    assert.is(pages.length, 4);
+    assert.ok(store.open > 0);
+    break;
+  }
+  assert.is(store.open, 0);
+  const controller = new AbortController();
+  await assert.rejects(async () => {
+    for await (
+      const { first } of scanRelation(attached, RELATION, 0, end, { ...options, signal: controller.signal })
+    ) {
+      if (first > 20) controller.abort(new Error("enough"));
+    }
+  }, /enough/);
+  assert.is(store.open, 0);
+  // Without a clock nothing is tried again.
+  store.cutAfter = () => 100_000;
+  await assert.rejects(async () => {
+    for await (const { pages } of scanRelation(attached, RELATION, 0, end, options)) {
+      assert.is(pages.length, 4);
+    }
+  }, /the connection was cut/);
+  assert.is(store.open, 0);
+  // Left between two steps, and the timeline is closed.
+  store.cutAfter = () => Infinity;
+  const left = scanRelation(attached, RELATION, 0, end, options);
+  await left.next();
+  assert.ok(store.open > 0);
+  await attached.close();
+  assert.is(store.open, 0);
 });
 
 test("scanRelation() reads a part, and stops fetching when its reader does", async () => {

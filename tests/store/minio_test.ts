@@ -6,9 +6,11 @@ import { openStore } from "../../src/store/open.ts";
 import { probeConditionalWrites } from "../../src/store/probe.ts";
 import { assert, suite } from "../support/harness.ts";
 import { type Minio, minioOrSkip } from "../support/minio.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
 import { waitFor } from "../support/wait.ts";
 import { objectStoreTests } from "../suites/object_store.ts";
 import {
+  collect,
   keysOf,
   MiB,
   pattern,
@@ -58,6 +60,33 @@ if (startMinio !== undefined) {
   ];
 
   objectStoreTests(test, () => Promise.resolve(openTestStore()));
+
+  test("a stream that is read to its end leaves its connection for the next request, one that is left does not", async () => {
+    await using opened = openTestStore();
+    await opened.store.put("large", pattern(8 * MiB));
+    await using proxy = new TcpProxy(minio.port);
+    const store = new MinioStore({
+      endpoint: proxy.endpoint,
+      bucket: minio.bucket,
+      prefix: `suite/${stores}`,
+      accessKey: minio.accessKey,
+      secretKey: minio.secretKey,
+    });
+    const range = { offset: MiB, length: 4 * MiB };
+    for (let round = 0; round < 5; round++) {
+      const { body } = await store.getStream("large", { range });
+      sameBytes(await collect(body), pattern(8 * MiB).subarray(MiB, 5 * MiB), `${round}`);
+    }
+    assert.is(proxy.connections, 1);
+    for (let round = 0; round < 3; round++) {
+      const reader = (await store.getStream("large", { range })).body.getReader();
+      assert.not.ok((await reader.read()).done);
+      await reader.cancel();
+    }
+    await store.head("large");
+    assert.is(proxy.connections, 4);
+    await store.close();
+  });
 
   test("put() of a large body under a condition has exactly one winner", async () => {
     await using opened = openTestStore();

@@ -4,6 +4,7 @@
  */
 import {
   CorruptionError,
+  NotFoundError,
   PreconditionFailedError,
   ProtocolError,
   UnavailableError,
@@ -240,6 +241,58 @@ test("a stream that nobody reads for a while does not time out", async () => {
   await waitFor(() => performance.now() > until, { what: "time has passed" });
   for (let read = await reader.read(); !read.done; read = await reader.read()) bytes += read.value.length;
   assert.is(bytes, size);
+});
+
+test("a stream that nobody reads makes the server wait, and its end makes the server stop", async () => {
+  const size = 256 * MiB;
+  let sent = 0;
+  let ended = false;
+  await using opened = against(async (_, answer) => {
+    await answer.send(response("200 OK", { "content-length": size, etag: '"e"' }));
+    const part = "x".repeat(MiB);
+    try {
+      for (; sent < size; sent += MiB) await answer.send(part);
+    } finally {
+      ended = true;
+    }
+  });
+  const reader = (await opened.store.getStream("a")).body.getReader();
+  assert.not.ok((await reader.read()).done);
+  let before = -1;
+  await waitFor(() => {
+    const stands = sent === before;
+    before = sent;
+    return stands;
+  }, { what: "the server waits", intervalMs: 100 });
+  // What the two sockets hold.
+  assert.ok(sent < size / 2, `${sent} bytes`);
+  await reader.cancel();
+  await waitFor(() => ended && opened.server.open === 0, { what: "the connection is closed" });
+  assert.ok(sent < size);
+});
+
+test("a stream of a range is of that range, or an error", async () => {
+  const range = { offset: 10, length: 1000 };
+  const partial = (given: string, body: string) =>
+    response("206 Partial", { "content-length": body.length, "content-range": given }, body);
+  const cases: [answer: string, kind: new () => Error][] = [
+    [response("200 OK", { "content-length": 1000, etag: '"e"' }, "x".repeat(1000)), ProtocolError as never],
+    [partial("bytes 0-999/5000", "x".repeat(1000)), ProtocolError as never],
+    [partial("bytes 10-499/500", "x".repeat(490)), CorruptionError as never],
+    [partial("bytes 10-1009/5000", "x".repeat(990)), CorruptionError as never],
+    [
+      response("206 Partial", { "content-length": 1000, "content-range": "bytes 10-1009/5000" }, "cut"),
+      UnavailableError as never,
+    ],
+    [failure("404 No", "NoSuchKey"), NotFoundError as never],
+    [failure("503 Busy", "SlowDown"), UnavailableError as never],
+  ];
+  for (const [answer, kind] of cases) {
+    await using opened = against(answer);
+    await assert.rejects(async () => await drain((await opened.store.getStream("a", { range })).body), kind);
+    assert.match(opened.server.requests[0], /\r\nrange: bytes=10-1009\r\n/i);
+    await waitFor(() => opened.server.open === 0, { what: "the client has closed its connection" });
+  }
 });
 
 test("a slow upload that goes on does not time out, one that stops does", async () => {
