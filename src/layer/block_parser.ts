@@ -22,6 +22,9 @@ const ENTRY_COLUMN_BYTES = 21;
 /** Bytes of the columns of spaces, where there is one. */
 const SPACE_COLUMN_BYTES = 4 * (2 + SPACE_WORDS);
 
+/** Columns of some hundred blocks of images, of a few blocks of records. */
+const SHARED_COLUMN_BYTES = 16 * 1024;
+
 /** What parsing a block needs to know, and to say when it is wrong. */
 export interface BlockOrigin {
   /** Name of the layer. */
@@ -39,21 +42,24 @@ const key = new Uint8Array(KEY_SIZE);
 /**
  * Finds the entries in a block's bytes, after decompression, and checks all of them.
  *
+ * @param shared Where the columns go; by default into memory of their own.
  * @throws {CorruptionError} If they are not what a writer writes.
  */
-export function parseBlock(bytes: Uint8Array, origin: BlockOrigin): DecodedBlock {
+export function parseBlock(bytes: Uint8Array, origin: BlockOrigin, shared?: ColumnMemory): DecodedBlock {
   const count = bytes.length < BLOCK_HEADER_LENGTH ? 0 : getU32(bytes, 0);
   if (count === 0 || count * ENTRY_LENGTH_MIN > bytes.length - BLOCK_HEADER_LENGTH) {
     throw blockError("impossible entry count", origin, 0, count);
   }
   // One stretch of memory for all: a typed array with memory of its own takes twenty times as long to make.
-  const memory = new ArrayBuffer(count * ENTRY_COLUMN_BYTES + SPACE_COLUMN_BYTES);
+  const length = count * ENTRY_COLUMN_BYTES + SPACE_COLUMN_BYTES;
+  const at = shared?.take(length) ?? 0;
+  const memory = shared?.buffer ?? new ArrayBuffer(length);
   const columns: BlockColumns = {
-    lsns: new Float64Array(memory, 0, count),
-    blocks: new Uint32Array(memory, count * 8, count),
-    valueOffsets: new Uint32Array(memory, count * 12, count),
-    valueLengths: new Uint32Array(memory, count * 16, count),
-    flags: new Uint8Array(memory, count * 20 + SPACE_COLUMN_BYTES, count),
+    lsns: new Float64Array(memory, at, count),
+    blocks: new Uint32Array(memory, at + count * 8, count),
+    valueOffsets: new Uint32Array(memory, at + count * 12, count),
+    valueLengths: new Uint32Array(memory, at + count * 16, count),
+    flags: new Uint8Array(memory, at + count * 20 + SPACE_COLUMN_BYTES, count),
   };
   spaces.clear();
   parseEntries(bytes, origin, columns);
@@ -61,8 +67,8 @@ export function parseBlock(bytes: Uint8Array, origin: BlockOrigin): DecodedBlock
   return new DecodedBlock(
     bytes,
     columns,
-    spaces.starts(count, isSingle ? new Uint32Array(memory, count * 20, 2) : undefined),
-    spaces.words(isSingle ? new Uint32Array(memory, count * 20 + 8, SPACE_WORDS) : undefined),
+    spaces.starts(count, isSingle ? new Uint32Array(memory, at + count * 20, 2) : undefined),
+    spaces.words(isSingle ? new Uint32Array(memory, at + count * 20 + 8, SPACE_WORDS) : undefined),
   );
 }
 
@@ -124,6 +130,25 @@ function parseEntries(
     at += valueLength;
   }
   if (at !== length) throw blockError("bytes behind the last entry", origin, at, length - at);
+}
+
+/** Memory for the columns of blocks that come one after the other and are let go of together. */
+export class ColumnMemory {
+  /** Where the last stretch that was taken lies. */
+  buffer = new ArrayBuffer(0);
+  #free = 0;
+
+  /** Takes `length` bytes of zeros; returns where in `buffer` they are, a multiple of 8. */
+  take(length: number): number {
+    const rounded = (length + 7) & ~7;
+    if (this.#free + rounded > this.buffer.byteLength) {
+      this.buffer = new ArrayBuffer(Math.max(rounded, SHARED_COLUMN_BYTES));
+      this.#free = 0;
+    }
+    const at = this.#free;
+    this.#free += rounded;
+    return at;
+  }
 }
 
 /** Grows with the spaces of a block: mostly one, at times one per entry. Reused. */

@@ -11,7 +11,7 @@ import { BlockCodecs, CODEC_NONE } from "../bytes/block_codec.ts";
 import { crc32c } from "../bytes/crc32c.ts";
 import { CorruptionError, VarveError } from "../errors.ts";
 import type { Lsn } from "../lsn.ts";
-import { parseBlock } from "./block_parser.ts";
+import { type ColumnMemory, parseBlock } from "./block_parser.ts";
 import type { Key, KeySpace } from "./key.ts";
 import type { DecodedBlock } from "./layer_block.ts";
 import {
@@ -213,9 +213,10 @@ export class LayerIndex {
    * Verifies, decompresses and parses a block.
    *
    * @param raw Exactly the block's stored bytes; kept by the result if the block is not compressed.
+   * @param shared For who decodes block after block and keeps none of them.
    * @throws {CorruptionError} If they are damaged. @throws {UnsupportedError} If its codec is not at hand.
    */
-  decodeBlock(raw: Uint8Array, blockIndex: number): DecodedBlock {
+  decodeBlock(raw: Uint8Array, blockIndex: number, shared?: ColumnMemory): DecodedBlock {
     const { firstKeys, firstLsns, crcs } = this.#columns;
     const offset = this.blockOffset(blockIndex);
     if (raw.length !== this.blockLength(blockIndex)) {
@@ -232,7 +233,7 @@ export class LayerIndex {
     }
     const { lsnStart, lsnEnd } = this.footer;
     const bytes = this.#decompress(raw, blockIndex);
-    const decoded = parseBlock(bytes, { name: this.name, offset, lsnStart, lsnEnd });
+    const decoded = parseBlock(bytes, { name: this.name, offset, lsnStart, lsnEnd }, shared);
     // The index and its block must tell the same: searches rely on it.
     const space = decoded.spaceAt(0);
     const last = decoded.count - 1;

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { ColumnMemory } from "./block_parser.ts";
 import { CorruptionError } from "../errors.ts";
 import type { Lsn } from "../lsn.ts";
 import type { Key } from "./key.ts";
@@ -57,6 +58,7 @@ export async function* scanLayer(
   };
   let pending: Promise<Portion> | undefined = read(range.first);
   const stored = new Pieces();
+  const columns = new ColumnMemory();
   let entryCount = 0;
   try {
     while (pending !== undefined) {
@@ -64,7 +66,7 @@ export async function* scanLayer(
       pending = end < range.end ? read(end) : undefined;
       stored.refill(pieces);
       for (let blockIndex = first; blockIndex < end; blockIndex++) {
-        const block = index.decodeBlock(stored.take(index.blockLength(blockIndex)), blockIndex);
+        const block = index.decodeBlock(stored.take(index.blockLength(blockIndex)), blockIndex, columns);
         entryCount += block.count;
         // Only the outermost blocks can hold keys beyond the range.
         const firstEntry = blockIndex === range.first ? block.lowerBound(keyMin, keyMin.block) : 0;
