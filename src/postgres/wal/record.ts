@@ -46,6 +46,8 @@ export const BKPBLOCK_SAME_REL = 0x80;
 export const BKPIMAGE_HAS_HOLE = 0x01;
 
 const BLCKSZ = 8192;
+/** Of a record with one block reference and short main data, without an image. */
+const SizeOfOneBlockHeaders = SizeOfXLogRecord + 20 + 2;
 const MAX_BLOCKS = XLR_MAX_BLOCK_ID + 1;
 
 /** A reusable cursor over one record. Arrays are indexed by position `0..blockCount-1`, not by block id. */
@@ -149,9 +151,37 @@ export class DecodedRecord {
     this.rmid = bytes[start + 17];
     this.originId = 0;
     this.toplevelXid = 0;
+    if (totalLength >= SizeOfOneBlockHeaders && this.#decodeOneBlock(bytes, start, totalLength)) return;
     this.mainLength = 0;
     this.blockCount = 0;
     this.#decodeHeaders(bytes, start + SizeOfXLogRecord, start + totalLength);
+  }
+
+  /** Most records: block 0 without an image, then short main data. False: another shape, or impossible. */
+  #decodeOneBlock(bytes: Uint8Array, start: number, totalLength: number): boolean {
+    const view = this.#view;
+    const flags = bytes[start + 25];
+    const dataLength = view.getUint16(start + 26, true);
+    const mainLength = bytes[start + 45];
+    const isOne = bytes[start + 24] === 0 && (flags & (BKPBLOCK_HAS_IMAGE | BKPBLOCK_SAME_REL)) === 0 &&
+      bytes[start + 44] === XLR_BLOCK_ID_DATA_SHORT &&
+      SizeOfOneBlockHeaders + dataLength + mainLength === totalLength &&
+      (flags & BKPBLOCK_HAS_DATA) !== 0 === dataLength > 0;
+    if (!isOne) return false;
+    this.blockCount = 1;
+    this.blockId[0] = 0;
+    this.blockFlags[0] = flags;
+    this.blockFork[0] = flags & BKPBLOCK_FORK_MASK;
+    this.blockSpc[0] = view.getUint32(start + 28, true);
+    this.blockDb[0] = view.getUint32(start + 32, true);
+    this.blockRel[0] = view.getUint32(start + 36, true);
+    this.blockNumber[0] = view.getUint32(start + 40, true);
+    this.imageLength[0] = this.imageInfo[0] = this.holeOffset[0] = this.holeLength[0] = 0;
+    this.imageOffset[0] = this.dataOffset[0] = start + SizeOfOneBlockHeaders;
+    this.dataLength[0] = dataLength;
+    this.mainOffset = start + SizeOfOneBlockHeaders + dataLength;
+    this.mainLength = mainLength;
+    return true;
   }
 
   #decodeHeaders(bytes: Uint8Array, offset: number, end: number): void {
