@@ -1,11 +1,10 @@
 /**
- * The only verbs that redo has on a page: PostgreSQL's bufpage.c, byte for byte.
+ * The verbs that redo has on a page, but for compaction (page_compaction.ts): PostgreSQL's bufpage.c, byte for byte.
  *
  * Read path, inside replay. Every function checks the header, offset numbers and lengths that it is about to use and
  * throws {@linkcode CorruptionError} before it changes anything; none can touch a byte outside the page.
  *
- * Source: PostgreSQL src/backend/storage/page/bufpage.c (14-18; the layout that compaction leaves is the one that
- * PostgreSQL 14 introduced: tuples in reverse line pointer order).
+ * Source: PostgreSQL src/backend/storage/page/bufpage.c (14-18).
  *
  * @module
  */
@@ -17,7 +16,6 @@ import {
   LP_UNUSED,
   MAXALIGN,
   type Page,
-  PD_HAS_FREE_LINES,
   PG_PAGE_LAYOUT_VERSION,
   SizeOfItemId,
   SizeOfPageHeaderData,
@@ -182,74 +180,8 @@ function copyWords(
   for (to = end & ~3; to < end; to++) u8[to] = source[from++];
 }
 
-// Compaction scratch: redo is synchronous, so one of each is enough. 2048 bounds line pointers of any page.
-const scratchBytes = new Uint8Array(BLCKSZ);
-const scratchWords = new Uint32Array(scratchBytes.buffer);
-const itemIndexes = new Uint16Array(BLCKSZ / SizeOfItemId);
-
-/** From this many bytes on `set` and `copyWithin` are quicker than a loop over words. */
-const LONG_RUN = 256;
-
-/**
- * Moves the tuples of the line pointers named in `itemIndexes[0..count)` together at the end of the page, in that
- * order, and sets `pd_upper`. Alignment padding travels with its tuple; tuples that lie together move together.
- *
- * @param presorted Each tuple lies before the one that is named before it, as most pages have them: then all moves go
- * towards the end of the page and none overwrites what is still to be moved.
- */
-function compactifyTuples(page: Page, count: number, presorted: boolean): void {
-  const { u8, u32 } = page;
-  let upper = page.special;
-  let index = 0;
-  // What is in its place already stays there.
-  for (; index < count; index++) {
-    const word = u32[5 + itemIndexes[index]];
-    const aligned = MAXALIGN(word >>> 17);
-    if ((word & 0x7fff) + aligned !== upper) break;
-    upper -= aligned;
-  }
-  if (index < count) {
-    if (!presorted) scratchBytes.set(u8.subarray(page.upper, page.special), page.upper);
-    let [runStart, runEnd] = [0, 0];
-    for (; index < count; index++) {
-      const slot = 5 + itemIndexes[index];
-      const word = u32[slot];
-      const off = word & 0x7fff;
-      const end = off + MAXALIGN(word >>> 17);
-      if (end !== runStart) {
-        moveRun(page, upper, runStart, runEnd, presorted);
-        runEnd = end;
-      }
-      upper -= end - off;
-      runStart = off;
-      u32[slot] = (word & ~0x7fff) | upper;
-    }
-    moveRun(page, upper, runStart, runEnd, presorted);
-  }
-  page.upper = upper;
-}
-
-/** Moves bytes, of the page or else of its copy in `scratchBytes`; all offsets are multiples of 8. */
-function moveRun(page: Page, to: number, start: number, end: number, presorted: boolean): void {
-  const { u32 } = page;
-  if (end - start >= LONG_RUN) {
-    if (presorted) page.u8.copyWithin(to, start, end);
-    else page.u8.set(scratchBytes.subarray(start, end), to);
-  } else if (presorted) {
-    // Backwards: the target lies behind the source, which it may overlap.
-    let target = to + end - start >> 2;
-    for (let source = end >> 2; source > start >> 2;) u32[--target] = u32[--source];
-  } else {
-    let target = to >> 2;
-    for (let source = start >> 2; source < end >> 2; source++) u32[target++] = scratchWords[source];
-  }
-}
-
-/** The `lp_flags` bits of a line pointer. */
-const LP_FLAGS = 3 << 15;
-
 /** Checks one stored item, given its line pointer, before compaction and returns its aligned length. */
-function checkedStorage(word: number, offnum: number, upper: number, special: number): number {
+export function checkedStorage(word: number, offnum: number, upper: number, special: number): number {
   const off = word & 0x7fff;
   const aligned = MAXALIGN(word >>> 17);
   if (off < upper || off + aligned > special || (off & 7) !== 0) {
@@ -258,83 +190,6 @@ function checkedStorage(word: number, offnum: number, upper: number, special: nu
     );
   }
   return aligned;
-}
-
-/** The error for the first item of the page that {@linkcode checkedStorage} refuses. */
-function misplacedItem(page: Page, nline: number): CorruptionError {
-  for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
-    const word = page.itemId(offnum);
-    if (word >>> 17 !== 0) checkedStorage(word, offnum, page.upper, page.special);
-  }
-  return new CorruptionError("Cannot compact a page: an item is misplaced");
-}
-
-/** `PageRepairFragmentation`: compacts a heap page, drops trailing unused line pointers, sets PD_HAS_FREE_LINES. */
-export function pageRepairFragmentation(page: Page): void {
-  page.checkPointers();
-  const { u32, upper, special } = page;
-  const nline = page.maxOffsetNumber();
-  let nstorage = 0;
-  let nunused = 0;
-  let totalLength = 0;
-  let finalUsed = 0;
-  // Negative as soon as an item is not stored where it can be, and as two are not in descending order.
-  let [misplaced, unsorted] = [0, 0];
-  let lastOffset = special;
-  for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
-    const word = u32[5 + offnum] | 0;
-    if ((word & LP_FLAGS) === 0) {
-      u32[5 + offnum] = 0;
-      nunused++;
-      continue;
-    }
-    finalUsed = offnum;
-    const length = word >>> 17;
-    if (length === 0) continue;
-    const offset = word & 0x7fff;
-    const aligned = MAXALIGN(length);
-    misplaced |= (offset - upper) | (special - offset - aligned) | (0 - (offset & 7));
-    unsorted |= lastOffset - offset - 1;
-    lastOffset = offset;
-    totalLength += aligned;
-    itemIndexes[nstorage++] = offnum;
-  }
-  if (misplaced < 0) throw misplacedItem(page, nline);
-  if (nstorage === 0) page.upper = page.special;
-  else {
-    if (totalLength > page.special - page.lower) {
-      throw new CorruptionError(
-        `Cannot compact a page: items take ${totalLength} bytes of ${page.special - page.lower}`,
-      );
-    }
-    compactifyTuples(page, nstorage, unsorted >= 0);
-  }
-  const nunusedEnd = nline - finalUsed;
-  page.lower -= nunusedEnd * SizeOfItemId;
-  setHasFreeLines(page, nunused - nunusedEnd > 0);
-}
-
-/** `PageTruncateLinePointerArray` (heap, second pass of VACUUM): drops trailing unused line pointers, but keeps one. */
-export function pageTruncateLinePointerArray(page: Page): void {
-  let nunusedEnd = 0;
-  let countDone = false;
-  let setHint = false;
-  for (let offnum = page.maxOffsetNumber(); offnum >= FirstOffsetNumber; offnum--) {
-    const used = page.itemFlags(offnum) !== LP_UNUSED;
-    if (!countDone && offnum > FirstOffsetNumber) {
-      if (used) countDone = true;
-      else nunusedEnd++;
-    } else if (!used) {
-      setHint = true;
-      break;
-    }
-  }
-  page.lower -= nunusedEnd * SizeOfItemId;
-  setHasFreeLines(page, setHint);
-}
-
-function setHasFreeLines(page: Page, value: boolean): void {
-  page.flags = value ? page.flags | PD_HAS_FREE_LINES : page.flags & ~PD_HAS_FREE_LINES;
 }
 
 /** Checks that an index tuple may be deleted or replaced, and returns its offset. */
@@ -409,62 +264,6 @@ export function pageIndexTupleDeleteNoCompact(page: Page, offnum: number): void 
     nline--;
   }
   shiftTuples(page, offset, size, nline);
-}
-
-/**
- * `PageIndexMultiDelete`: removes several index tuples at once.
- *
- * @param offnums Offset numbers in ascending order, `count` of them.
- */
-export function pageIndexMultiDelete(
-  page: Page,
-  offnums: ArrayLike<number>,
-  count: number = offnums.length,
-): void {
-  page.checkPointers();
-  // PostgreSQL takes this path for up to two items; the result differs from compaction when tuples are out of order.
-  if (count <= 2) {
-    for (let index = count - 1; index >= 0; index--) pageIndexTupleDelete(page, offnums[index]);
-    return;
-  }
-  const { u32, upper, special } = page;
-  const nline = page.maxOffsetNumber();
-  let next = 0;
-  let kept = 0;
-  let totalLength = 0;
-  let presorted = true;
-  let lastOffset = special;
-  for (let offnum = FirstOffsetNumber; offnum <= nline; offnum++) {
-    const word = u32[5 + offnum];
-    const aligned = checkedStorage(word, offnum, upper, special);
-    if (next < count && offnums[next] === offnum) {
-      next++;
-      continue;
-    }
-    totalLength += aligned;
-    itemIndexes[kept++] = offnum;
-    const offset = word & 0x7fff;
-    if (offset >= lastOffset) presorted = false;
-    lastOffset = offset;
-  }
-  if (next !== count) {
-    throw new CorruptionError(
-      `Cannot delete index tuples: offset number ${offnums[next]} is out of order or range`,
-    );
-  }
-  if (totalLength > page.special - page.lower) {
-    throw new CorruptionError(
-      `Cannot compact a page: items take ${totalLength} bytes of ${page.special - page.lower}`,
-    );
-  }
-  // Line pointers close up first; after that, item n of the kept ones has line pointer n + 1.
-  for (let index = 0; index < kept; index++) {
-    u32[6 + index] = u32[5 + itemIndexes[index]];
-    itemIndexes[index] = index + 1;
-  }
-  page.lower = SizeOfPageHeaderData + kept * SizeOfItemId;
-  if (kept > 0) compactifyTuples(page, kept, presorted);
-  else page.upper = page.special;
 }
 
 /** `PageIndexTupleOverwrite`: replaces an index tuple in place, moving others as its size changes. */

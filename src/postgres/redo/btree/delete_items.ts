@@ -18,7 +18,8 @@ import { getU16 } from "../../../bytes/little_endian.ts";
 import { SizeOfItemPointerData } from "../../page/index_tuple.ts";
 import { BLCKSZ, MAXALIGN, type Page } from "../../page/page.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
-import { copyBytes, pageIndexMultiDelete, pageIndexTupleOverwrite } from "../page_edit.ts";
+import { pageIndexMultiDelete } from "../page_compaction.ts";
+import { copyBytes, pageIndexTupleOverwrite } from "../page_edit.ts";
 import { checkedData, checkedMain, corruptRecord } from "../record_checks.ts";
 import { BTP_HAS_GARBAGE, BTPO_CYCLEID, BTPO_FLAGS, checkBtreePage, checkedTuple } from "./page_layout.ts";
 import {

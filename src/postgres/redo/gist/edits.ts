@@ -20,7 +20,8 @@ import { indexTupleSize, SizeOfIndexTupleData } from "../../page/index_tuple.ts"
 import { BLCKSZ, type Page, SizeOfItemId, SizeOfPageHeaderData } from "../../page/page.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
 import { appendTuples } from "../append_tuples.ts";
-import { pageIndexMultiDelete, pageIndexTupleDelete, pageIndexTupleOverwrite } from "../page_edit.ts";
+import { pageIndexMultiDelete } from "../page_compaction.ts";
+import { pageIndexTupleDelete, pageIndexTupleOverwrite } from "../page_edit.ts";
 import { checkedData, checkedMain, corruptRecord } from "../record_checks.ts";
 import {
   checkGistPage,

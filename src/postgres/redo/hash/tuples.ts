@@ -18,7 +18,8 @@ import { getU16 } from "../../../bytes/little_endian.ts";
 import { indexTupleSize, SizeOfIndexTupleData } from "../../page/index_tuple.ts";
 import { BLCKSZ, MAXALIGN, type Page } from "../../page/page.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
-import { pageAddItem, pageIndexMultiDelete } from "../page_edit.ts";
+import { pageIndexMultiDelete } from "../page_compaction.ts";
+import { pageAddItem } from "../page_edit.ts";
 import { checkedData, checkedMain, corruptRecord } from "../record_checks.ts";
 import { checkHashPage, HASHO_FLAG, LH_PAGE_HAS_DEAD_TUPLES } from "./page_layout.ts";
 

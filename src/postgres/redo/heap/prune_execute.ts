@@ -20,7 +20,7 @@ import {
 } from "../../page/tuple.ts";
 import { InvalidTransactionId } from "../../transaction_id.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
-import { pageRepairFragmentation } from "../page_edit.ts";
+import { pageRepairFragmentation } from "../page_compaction.ts";
 import { corruptRecord } from "../record_checks.ts";
 
 const XLH_FREEZE_XVAC = 0x02;

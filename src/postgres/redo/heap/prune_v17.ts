@@ -20,7 +20,7 @@
 import { getU16 } from "../../../bytes/little_endian.ts";
 import type { Page } from "../../page/page.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
-import { pageTruncateLinePointerArray } from "../page_edit.ts";
+import { pageTruncateLinePointerArray } from "../page_compaction.ts";
 import { checkedMain, corruptRecord } from "../record_checks.ts";
 import {
   executeFreezePlans,

@@ -13,7 +13,8 @@ import { CorruptionError } from "../../../errors.ts";
 import { indexTupleSize, setTidBlock, setTidOffset, SizeOfIndexTupleData } from "../../page/index_tuple.ts";
 import { BLCKSZ, type Page, SizeOfItemId } from "../../page/page.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
-import { pageAddItem, pageIndexMultiDelete, pageIndexTupleDelete } from "../page_edit.ts";
+import { pageIndexMultiDelete } from "../page_compaction.ts";
+import { pageAddItem, pageIndexTupleDelete } from "../page_edit.ts";
 import { corruptRecord } from "../record_checks.ts";
 import {
   SGDTSIZE,
