@@ -89,6 +89,41 @@ function readVarbyte(bytes: Uint8Array, offset: number, end: number): number {
   return value;
 }
 
+// What `passShort` passed: where it stopped, and the last TID before that.
+let passedTo = 0;
+let passedTid = 0;
+
+/**
+ * Passes differences of up to three bytes, as nearly all are, whose TIDs come before `limit`. Stops before the first other
+ * one, at the latest three bytes before the end.
+ */
+function passShort(bytes: Uint8Array, offset: number, end: number, from: number, limit: number): void {
+  // Differences from the first TID are small integers; TIDs are not.
+  const room = Math.min(limit - from, 0x3fffffff) | 0;
+  let sum = 0;
+  for (const last = end - 2; offset < last;) {
+    const byte = bytes[offset];
+    let delta = byte;
+    let length = 1;
+    if (byte >= 0x80) {
+      const second = bytes[offset + 1];
+      delta = (byte & 0x7f) | (second & 0x7f) << 7;
+      length = 2;
+      if (second >= 0x80) {
+        const third = bytes[offset + 2];
+        if (third >= 0x80) break;
+        delta |= third << 14;
+        length = 3;
+      }
+    }
+    if (delta === 0 || sum + delta >= room) break;
+    sum += delta;
+    offset += length;
+  }
+  passedTo = offset;
+  passedTid = from + sum;
+}
+
 function startPacking(tid: number, bytes: Uint8Array, offset: number): void {
   copyBytes(packedList, 0, bytes, offset, SizeOfItemPointerData);
   packedTid = tid;
@@ -184,8 +219,9 @@ export function mergeIntoList(
       if (packedEnd === 0) startPacking(old, source, list);
       else pack(old);
       const runStart = next;
-      let runEnd = next;
-      let last = old;
+      passShort(source, next, end, old, tid);
+      let [runEnd, last] = [passedTo, passedTid];
+      next = runEnd;
       old = NO_TID;
       while (next < end) {
         const value = last + readVarbyte(source, next, end);
