@@ -24,8 +24,15 @@ export interface RecoveryResult {
   cpuSeconds: number;
 }
 
-/** Replays the corpus with PostgreSQL; fsync off and 1 GiB of buffers, so that it is the replay that is measured. */
-export async function timeRecovery(corpus: WalCorpus): Promise<RecoveryResult> {
+/**
+ * Replays the corpus with PostgreSQL; fsync off and 1 GiB of buffers, so that it is the replay that is measured.
+ *
+ * @param inspect Looks at the data directory as recovery left it, before it is removed.
+ */
+export async function timeRecovery(
+  corpus: WalCorpus,
+  inspect?: (dataDir: string) => void,
+): Promise<RecoveryResult> {
   await using directory = await temporaryDirectory("recovery");
   const root = await scratchDirectory() === undefined
     ? directory.path
@@ -48,6 +55,7 @@ export async function timeRecovery(corpus: WalCorpus): Promise<RecoveryResult> {
   });
   const log = cluster.logTail(200);
   await cluster.stop("immediate");
+  inspect?.(cluster.dataDir);
   await Deno.remove(root, { recursive: true }).catch(() => {});
   const match = /redo done at .*system usage: CPU: user: ([\d.]+) s, system: ([\d.]+) s, elapsed: ([\d.]+) s/
     .exec(log);
