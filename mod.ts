@@ -254,6 +254,7 @@ export type { Major, VersionProfile } from "./src/postgres/versions/profile.ts";
 // Ports: what the engine is given, and what each method promises -----------------------------------------------------
 
 export type {
+  ByteRange,
   CallOptions,
   Etag,
   ObjectBody,
@@ -262,6 +263,7 @@ export type {
   ObjectStore,
   PutCondition,
   PutOptions,
+  StreamOptions,
 } from "./src/ports/object_store.ts";
 export type { LocalLayerFile, LocalLayers, LocalLayerWriter } from "./src/ports/local_layers.ts";
 export type { BackupDirectory, BackupDirectoryEntry } from "./src/ports/backup_directory.ts";

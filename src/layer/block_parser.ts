@@ -135,7 +135,7 @@ function parseEntries(
 /** Memory for the columns of blocks that come one after the other and are let go of together. */
 export class ColumnMemory {
   /** Where the last stretch that was taken lies. */
-  buffer = new ArrayBuffer(0);
+  buffer: ArrayBuffer = new ArrayBuffer(0);
   #free = 0;
 
   /** Takes `length` bytes of zeros; returns where in `buffer` they are, a multiple of 8. */

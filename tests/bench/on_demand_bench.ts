@@ -19,7 +19,7 @@ import { startCluster } from "../support/postgres.ts";
 
 const ROUNDS = 150;
 /** Scans and downloads, in turns; the first ones are not counted, in which the code is still being compiled. */
-const SCANS = 13;
+const SCANS = 22;
 const WARM_UP_SCANS = 2;
 
 interface Range {
@@ -157,11 +157,13 @@ async function download(store: ObjectStore, layers: readonly LayerDescriptor[]):
   }));
 }
 
-/** All pages of the relation in order, beside whole downloads of the layers that they come from. */
+/**
+ * All pages of the relation in order, beside whole downloads of the layers that they come from. Both begin without a
+ * connection.
+ */
 async function scans(minio: Minio, relation: { spc: number; db: number; rel: number }): Promise<void> {
   const ours: number[] = [];
   const theirs: number[] = [];
-  const plain = storeOf(minio);
   for (let round = 0; round < SCANS; round++) {
     const store = storeOf(minio);
     const attached = await attachReader({ store, clock: systemClock });
@@ -173,7 +175,9 @@ async function scans(minio: Minio, relation: { spc: number; db: number; rel: num
     const { rangeBytes } = attached.files.counters;
     const layers = attached.timeline.layers.layers();
     const total = layers.reduce((sum, { size }) => sum + size, 0);
+    const plain = storeOf(minio);
     const downloadMs = await timed(() => download(plain, layers));
+    await plain.close();
     if (round >= WARM_UP_SCANS) {
       ours.push(rangeBytes / 1e6 / (ms / 1000));
       theirs.push(total / 1e6 / (downloadMs / 1000));
@@ -191,7 +195,6 @@ async function scans(minio: Minio, relation: { spc: number; db: number; rel: num
     await attached.close();
     await store.close();
   }
-  await plain.close();
 }
 
 /** Has a history made on a server of its own, and does something with it. */
