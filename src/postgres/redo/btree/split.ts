@@ -16,8 +16,9 @@
  * @module
  */
 import { getU16, getU32 } from "../../../bytes/little_endian.ts";
+import type { CorruptionError } from "../../../errors.ts";
 import { indexTupleSize, SizeOfIndexTupleData } from "../../page/index_tuple.ts";
-import { MAXALIGN, type Page } from "../../page/page.ts";
+import { LP_NORMAL, MAXALIGN, type Page, SizeOfItemId } from "../../page/page.ts";
 import type { DecodedRecord } from "../../wal/record.ts";
 import { pageAddItem } from "../page_edit.ts";
 import { blockNumberOf, checkedMain, corruptRecord } from "../record_checks.ts";
@@ -72,34 +73,68 @@ export function rebuildLeftHalf(
   }
   const first = firstDataKey(page);
   const original = startRebuild(page);
-  let leftOff = 1;
-  pageAddItem(page, bytes, highKey, highKeySize, leftOff++, false);
-
-  // A posting list that the new item splits is the tuple right before it; the new item itself may go right.
-  const replaced = postingOff !== 0 ? newItemOff - 1 : 0;
-  let todo = (newItemOnLeft ? 1 : 0) + (postingOff !== 0 ? 1 : 0);
+  pageAddItem(page, bytes, highKey, highKeySize, 1, false);
+  // Offset numbers of the left page: the high key is there already, and what came first is there no more.
+  const shift = 2 - first;
+  const newItemAt = newItemOnLeft ? newItemOff : firstRightOff;
+  if (newItemAt < first || newItemAt > firstRightOff) throw notOnLeftPage(record, newItemOff);
+  copyTuples(page, original, first, newItemAt, first + shift);
   let newOffset = -1;
-  for (let off = first; off <= firstRightOff; off++) {
-    if (newItemOnLeft && off === newItemOff) {
-      newOffset = pageAddItem(page, bytes, newItem, newItemSize, leftOff++, false);
-      todo--;
-    }
-    if (off === firstRightOff) break;
-    const source = checkedTuple(original, off);
-    const item = pageAddItem(page, original.u8, source, original.itemLength(off), leftOff++, false);
-    if (off === replaced) {
-      checkedPosting(page.u8, item, original.itemLength(off));
-      insertTid(page.u8, item, postingOff, bytes, newItem);
-      todo--;
-    }
+  if (newItemOnLeft) {
+    newOffset = pageAddItem(page, bytes, newItem, newItemSize, newItemAt + shift, false);
+    copyTuples(page, original, newItemAt, firstRightOff, newItemAt + shift + 1);
   }
-  if (todo !== 0) throw corruptRecord(record, `offset number ${newItemOff} is not on the left page`);
-  if (postingOff !== 0 && newOffset >= 0) {
-    copyTid(page.u8, newOffset, original.u8, lastTid(original.u8, original.itemOffset(replaced)));
+  if (postingOff !== 0) {
+    // A posting list that the new item splits is the tuple right before it; the new item itself may go right.
+    const replaced = newItemOff - 1;
+    if (replaced < first || replaced >= firstRightOff) throw notOnLeftPage(record, newItemOff);
+    const item = page.itemOffset(replaced + shift);
+    checkedPosting(page.u8, item, original.itemLength(replaced));
+    insertTid(page.u8, item, postingOff, bytes, newItem);
+    if (newOffset >= 0) {
+      copyTid(page.u8, newOffset, original.u8, lastTid(original.u8, original.itemOffset(replaced)));
+    }
   }
   page.u16[BTPO_FLAGS] = level === 0 ? BTP_INCOMPLETE_SPLIT | BTP_LEAF : BTP_INCOMPLETE_SPLIT;
   page.u16[BTPO_CYCLEID] = 0;
   page.u32[BTPO_NEXT] = blockNumberOf(record, 1);
+}
+
+function notOnLeftPage(record: DecodedRecord, newItemOff: number): CorruptionError {
+  return corruptRecord(record, `offset number ${newItemOff} is not on the left page`);
+}
+
+/**
+ * Adds tuples `[first, end)` of another page, from line pointer `offnum` on. Those that lie one right before the other, as
+ * they do on most pages, are copied together.
+ */
+function copyTuples(page: Page, original: Page, first: number, end: number, offnum: number): void {
+  for (let off = first; off < end;) {
+    const start = checkedTuple(original, off);
+    const top = start + original.itemLength(off);
+    let bottom = start;
+    let next = off + 1;
+    // Padding between tuples is not copied: it must have none.
+    if (((top | start) & 7) === 0) {
+      for (; next < end; next++) {
+        const above = checkedTuple(original, next);
+        if (above + original.itemLength(next) !== bottom || (above & 7) !== 0) break;
+        bottom = above;
+      }
+    }
+    if (next === off + 1 || top - bottom + (next - off) * SizeOfItemId > page.upper - page.lower) {
+      pageAddItem(page, original.u8, start, top - start, offnum++, false);
+      off++;
+      continue;
+    }
+    const upper = page.upper - (top - bottom);
+    page.lower += (next - off) * SizeOfItemId;
+    page.upper = upper;
+    page.u8.set(original.u8.subarray(bottom, top), upper);
+    for (const shift = upper - bottom; off < next; off++) {
+      page.setItemId(offnum++, original.itemOffset(off) + shift, LP_NORMAL, original.itemLength(off));
+    }
+  }
 }
 
 /** Aligned size of the tuple at `at` in a block's data, all of it inside the data. */
