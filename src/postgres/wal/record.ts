@@ -176,7 +176,11 @@ export class DecodedRecord {
     this.blockDb[0] = view.getUint32(start + 32, true);
     this.blockRel[0] = view.getUint32(start + 36, true);
     this.blockNumber[0] = view.getUint32(start + 40, true);
-    this.imageLength[0] = this.imageInfo[0] = this.holeOffset[0] = this.holeLength[0] = 0;
+    this.imageLength[0] =
+      this.imageInfo[0] =
+      this.holeOffset[0] =
+      this.holeLength[0] =
+        0;
     this.imageOffset[0] = this.dataOffset[0] = start + SizeOfOneBlockHeaders;
     this.dataLength[0] = dataLength;
     this.mainOffset = start + SizeOfOneBlockHeaders + dataLength;
