@@ -167,10 +167,10 @@ export class RedoPages {
     const { rmid } = record;
     for (let index = 0; index < record.blockCount; index++) {
       const fork = this.#fork(record.blockDb[index], record.blockRel[index], record.blockFork[index]);
-      const isWhole = record.imageApplies(index) || record.willInit(index);
-      const page = this.#pageOf(fork, record.blockNumber[index], isWhole);
-      if (this.#window.isAtHand(page, record.willInit(index))) this.#redo(record, index, page);
-      else this.#window.add(page, record.start, index, record.endLsn, isWhole);
+      const page = fork.pages[record.blockNumber[index]];
+      if (page !== undefined && page !== NO_PAGE && this.#window.isAtHand(page)) {
+        this.#redo(record, index, page);
+      } else this.#fileUnder(fork, index);
     }
     // What the record does to pages that it does not name.
     if (rmid === RM_HEAP_ID || rmid === RM_HEAP2_ID) heapVisibilityEffects(record, this.#sink);
@@ -178,6 +178,18 @@ export class RedoPages {
       const op = record.info & XLOG_XACT_OPMASK;
       if (op === XLOG_XACT_COMMIT || op === XLOG_XACT_ABORT) this.#endTransaction();
     } else if (rmid === RM_DBASE_ID) throw new Error("Cannot measure: the load creates or drops databases");
+  }
+
+  /** Files the record under a page that is not at hand; one that it makes anew is made at once. */
+  #fileUnder(fork: Fork, index: number): void {
+    const record = this.#filed;
+    const isInitialised = record.willInit(index);
+    const isWhole = isInitialised || record.imageApplies(index);
+    const page = this.#pageOf(fork, record.blockNumber[index], isWhole);
+    if (isInitialised && !this.#window.has(page)) {
+      this.#redo(record, index, page);
+      this.#window.touch(page);
+    } else this.#window.add(page, record.start, index, record.endLsn, isWhole);
   }
 
   #replay(reference: number): void {
@@ -194,7 +206,7 @@ export class RedoPages {
       this.restored++;
       return;
     }
-    if ((index < 0 || !record.willInit(index)) && record.endLsn <= page.lsn) {
+    if (record.endLsn <= page.lsn && (index < 0 || !record.willInit(index))) {
       this.skipped++;
       return;
     }
@@ -211,7 +223,7 @@ export class RedoPages {
     if (!fork.exists(block)) return;
     const record = this.#filed;
     const page = this.#pageOf(fork, block, false);
-    if (this.#window.isAtHand(page, false)) this.#redo(record, -1, page);
+    if (this.#window.isAtHand(page)) this.#redo(record, -1, page);
     else this.#window.add(page, record.start, -1, record.endLsn, false);
   }
 

@@ -77,12 +77,24 @@ export class RedoWindow {
   }
 
   /** Notes a touch of a page. Returns whether the page is in the cache still and nothing is filed under it. */
-  isAtHand(page: number, isNew: boolean): boolean {
-    while (4 * page >= this.#perPage.length) this.#perPage = doubled(this.#perPage);
+  isAtHand(page: number): boolean {
     const perPage = this.#perPage;
-    const last = perPage[4 * page + 2];
-    perPage[4 * page + 2] = ++this.#now;
-    return perPage[4 * page] === 0 && (isNew || this.#now - last < RECENT);
+    const at = 4 * page;
+    if (at >= perPage.length) return false;
+    const last = perPage[at + 2];
+    const now = perPage[at + 2] = ++this.#now;
+    return now - last < RECENT && perPage[at] === 0;
+  }
+
+  /** Notes a touch of a page that brings it into the cache. */
+  touch(page: number): void {
+    this.#makeRoom(page);
+    this.#perPage[4 * page + 2] = ++this.#now;
+  }
+
+  /** Whether anything is filed under a page. */
+  has(page: number): boolean {
+    return 4 * page < this.#perPage.length && this.#perPage[4 * page] > 0;
   }
 
   /**
@@ -99,6 +111,7 @@ export class RedoWindow {
     added[at + 1] = recordAt >>> 3 << BLOCK_BITS | blockIndex + 1;
     added[at + 2] = endLsn - this.#startLsn;
     this.#addedWords = at + WORDS;
+    this.#makeRoom(page);
     const perPage = this.#perPage;
     const count = perPage[4 * page];
     if (count === 0) this.#touched.push(page);
@@ -128,6 +141,10 @@ export class RedoWindow {
       sorted[to + 1] = added[at + 1];
       sorted[to + 2] = added[at + 2];
     }
+  }
+
+  #makeRoom(page: number): void {
+    while (4 * page >= this.#perPage.length) this.#perPage = doubled(this.#perPage);
   }
 
   page(reference: number): number {
