@@ -324,14 +324,28 @@ test("varve restore --dry-run writes nothing", async () => {
 
 test("restore() fails over a damaged layer, names it and leaves nothing behind", async () => {
   let object = "";
+  const damage = (key: string, bytes: Uint8Array) => {
+    object = key.slice(key.lastIndexOf("/") + 1);
+    bytes[bytes.length >> 1] ^= 0x10;
+  };
+  const isToBeDamaged = (offset: number, length: number) => offset > 0 && length > 100_000 && object === "";
   const broken = storeWith({
     async getRange(key, offset, length, options) {
       const bytes = await store.getRange(key, offset, length, options);
-      if (offset > 0 && length > 100_000 && object === "") {
-        object = key.slice(key.lastIndexOf("/") + 1);
-        bytes[length >> 1] ^= 0x10;
-      }
+      if (isToBeDamaged(offset, length)) damage(key, bytes);
       return bytes;
+    },
+    async getStream(key, options) {
+      const { size, body } = await store.getStream(key, options);
+      const range = options?.range;
+      if (range === undefined || !isToBeDamaged(range.offset, range.length)) return { size, body };
+      const damaging = new TransformStream<Uint8Array, Uint8Array>({
+        transform(chunk, controller) {
+          if (object === "") damage(key, chunk);
+          controller.enqueue(chunk);
+        },
+      });
+      return { size, body: body.pipeThrough(damaging) };
     },
   });
   const error = await failureOf(broken, "damaged");
