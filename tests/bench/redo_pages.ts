@@ -1,6 +1,10 @@
 /**
  * All pages of a data set in memory, and all records of its WAL applied to them: what the bench of redo measures.
  *
+ * Records are filed under the pages that they change (redo_window.ts) and replayed page after page, each page's in the
+ * order of WAL, once a stretch of WAL is complete. A page that is in the processor's cache anyway, and has nothing filed, is
+ * changed at once. The status of transactions is set at once, too: it is one page for 32,768 of them.
+ *
  * Pages lie in an arena; those that WAL does not make anew are read from the base directory when they are first touched.
  *
  * @module

@@ -4,8 +4,7 @@
  * A page's redo depends on its own records and on nothing else, so that they may be replayed one page after another, as
  * `getPage` and restore do. Each page then comes into the processor's cache once for all of its records.
  *
- * A reference takes 16 bytes: where the record begins and which of its blocks is meant, the record's end, the page's next
- * reference.
+ * What makes a page whole, an image or an initialisation, makes what was filed before for nothing.
  *
  * @module
  */
