@@ -72,6 +72,11 @@ export interface Manifest {
   readonly epoch: number;
   /** Nonce of the commit, so that a writer can tell whether a commit whose answer was lost was its own. */
   readonly commitId: string;
+  /**
+   * The commit by which this epoch's writer claimed the timeline, whoever has committed since: epochs are counted, and two
+   * claims may mean the same one. Absent: a build that knows no claims has written.
+   */
+  readonly claimId?: string;
   /** PostgreSQL's timeline number that `diskConsistentLsn` is on. */
   readonly tli: number;
   /** Where history begins: the redo start of the base backup. */

@@ -22,7 +22,7 @@ import { isTimelineName } from "./object_keys.ts";
 
 /** The manifest's JSON text as bytes. */
 export function encodeManifest(manifest: Manifest): Uint8Array {
-  const { timeline, facts, epoch, commitId, tli, layers, retention, ancestor } = manifest;
+  const { timeline, facts, epoch, commitId, claimId, tli, layers, retention, ancestor } = manifest;
   return sealed(JSON.stringify(
     {
       format: MANIFEST_FORMAT,
@@ -30,6 +30,7 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
       facts,
       epoch,
       commitId,
+      claimId,
       tli,
       startLsn: formatLsn(manifest.startLsn),
       consistentLsn: formatLsn(manifest.consistentLsn),
@@ -127,6 +128,7 @@ export function decodeManifest(bytes: Uint8Array, object: string): Manifest {
     },
     epoch: fields.integer("epoch"),
     commitId: fields.text("commitId"),
+    ...(fields.has("claimId") && { claimId: fields.text("claimId") }),
     tli: fields.integer("tli"),
     startLsn: fields.lsn("startLsn"),
     consistentLsn,

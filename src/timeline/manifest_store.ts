@@ -49,7 +49,7 @@ export async function readManifest(
 
 /** What a commit changes; the rest stays. */
 export type ManifestChange = Partial<
-  Omit<Manifest, "timeline" | "facts" | "epoch" | "commitId" | "committedAtMs">
+  Omit<Manifest, "timeline" | "facts" | "epoch" | "commitId" | "claimId" | "committedAtMs">
 >;
 
 /** Makes the change out of the manifest that it will change; called again when another commit came in between. */
@@ -91,10 +91,16 @@ export class ManifestWriter {
     start: ManifestStart,
     signal?: AbortSignal,
   ): Promise<ManifestWriter> {
-    const manifest = startManifest(start);
-    const next = { ...manifest, epoch: 1, commitId: makeCommitId(clock), committedAtMs: clock.now() };
-    const etag = await putManifest(store, next, undefined, signal);
-    return new ManifestWriter(store, clock, { manifest: next, etag });
+    const next = { ...startManifest(start), epoch: 1, ...makeClaim(clock) };
+    try {
+      const etag = await putManifest(store, next, undefined, signal);
+      return new ManifestWriter(store, clock, { manifest: next, etag });
+    } catch (error) {
+      if (!(error instanceof UnavailableError || error instanceof FencedError)) throw error;
+      const stored = await readManifest(store, next.timeline, signal);
+      if (stored?.manifest.claimId !== next.claimId) throw error;
+      return new ManifestWriter(store, clock, stored!);
+    }
   }
 
   /**
@@ -103,6 +109,7 @@ export class ManifestWriter {
    *
    * @param change Tells what else the same commit changes of the manifest that it replaces.
    * @throws {FencedError} If another writer takes over at the same time and wins.
+   * @throws {UnavailableError} If the store did not answer; whether the claim happened is not known.
    */
   static async claim(
     store: ObjectStore,
@@ -116,15 +123,17 @@ export class ManifestWriter {
         ...seen.manifest,
         ...await change?.(seen.manifest),
         epoch: seen.manifest.epoch + 1,
-        commitId: makeCommitId(clock),
-        committedAtMs: clock.now(),
+        ...makeClaim(clock),
       };
       try {
         const etag = await putManifest(store, next, seen.etag, signal);
         return new ManifestWriter(store, clock, { manifest: next, etag });
       } catch (error) {
-        if (!(error instanceof FencedError)) throw error;
+        if (!(error instanceof UnavailableError || error instanceof FencedError)) throw error;
         const stored = await readManifest(store, next.timeline, signal);
+        // It happened, though nobody said so; guests may have put theirs on top.
+        if (stored?.manifest.claimId === next.claimId) return new ManifestWriter(store, clock, stored!);
+        if (error instanceof UnavailableError) throw error;
         // The previous writer's commit came in between: it is not fenced yet, and neither are we.
         if (
           stored === undefined || stored.manifest.epoch !== seen.manifest.epoch || stored.etag === seen.etag
@@ -156,9 +165,9 @@ export class ManifestWriter {
   refresh(signal?: AbortSignal): Promise<Manifest> {
     const refresh = this.#lastCommit.then(async () => {
       if (this.#fenced) throw fenced(this.#current.manifest.timeline);
-      const { timeline, epoch } = this.#current.manifest;
+      const { timeline } = this.#current.manifest;
       const stored = await readManifest(this.#store, timeline, signal);
-      if (stored === undefined || stored.manifest.epoch !== epoch) {
+      if (stored === undefined || !isOfSameClaim(stored.manifest, this.#current.manifest)) {
         this.#fenced = true;
         throw fenced(timeline, stored?.manifest);
       }
@@ -208,9 +217,9 @@ export class ManifestWriter {
    * that was not answered, or a guest's. If that cannot be learnt now, the caller tries again.
    */
   async #adoptOwnEpoch(signal?: AbortSignal): Promise<Manifest | undefined> {
-    const { timeline, epoch } = this.#current.manifest;
+    const { timeline } = this.#current.manifest;
     const stored = await readManifest(this.#store, timeline, signal);
-    if (stored === undefined || stored.manifest.epoch !== epoch) return undefined;
+    if (stored === undefined || !isOfSameClaim(stored.manifest, this.#current.manifest)) return undefined;
     if (stored.etag === this.#current.etag) return undefined;
     this.#current = stored;
     return stored.manifest;
@@ -283,6 +292,21 @@ function fenced(timeline: string, holder?: Manifest, cause?: VarveError): Fenced
     cause,
     hint: "Only one follower may write a timeline. Stop one of them; nothing that was acknowledged is lost.",
   });
+}
+
+/**
+ * Whether one writer's claim is what both manifests rest on. A timeline that was deleted and made anew under its name counts
+ * its epochs from the start: the epoch alone does not tell.
+ */
+export function isOfSameClaim(left: Manifest, right: Manifest): boolean {
+  if (left.epoch !== right.epoch) return false;
+  return left.claimId === undefined || right.claimId === undefined || left.claimId === right.claimId;
+}
+
+/** What a commit that claims a timeline is known by. */
+function makeClaim(clock: Clock): Pick<Manifest, "commitId" | "claimId" | "committedAtMs"> {
+  const commitId = makeCommitId(clock);
+  return { commitId, claimId: commitId, committedAtMs: clock.now() };
 }
 
 function makeCommitId(clock: Clock): string {

@@ -4,6 +4,7 @@ import {
   CorruptionError,
   FencedError,
   NotFoundError,
+  PreconditionFailedError,
   UnavailableError,
   UnsupportedError,
 } from "../../src/errors.ts";
@@ -13,7 +14,8 @@ import { MemoryStore } from "../../src/store/memory.ts";
 import { type Manifest, startManifest } from "../../src/timeline/manifest.ts";
 import { decodeManifest, encodeManifest } from "../../src/timeline/manifest_json.ts";
 import { ManifestWriter, readManifest, updateManifest } from "../../src/timeline/manifest_store.ts";
-import { checkTimelineName } from "../../src/timeline/object_keys.ts";
+import { checkTimelineName, manifestKey } from "../../src/timeline/object_keys.ts";
+import { BentStore } from "../support/bent_store.ts";
 import { assert, suite } from "../support/harness.ts";
 import { seededRandom } from "../support/random.ts";
 
@@ -65,6 +67,7 @@ test("decodeManifest() reads what encodeManifest() writes", () => {
   assert.equal(decodeManifest(encodeManifest(manifest), "manifest.json"), manifest);
   const rich: Manifest = {
     ...manifest,
+    claimId: "def",
     cutoffLsn: 0x2000200 as Lsn,
     retention: { keepMs: 5000, keepWalBytes: 1 << 30 },
     pins: [{ name: "a", lsn: 0x2000300 as Lsn }, { name: "b", lsn: 0x2000400 as Lsn, expiresAtMs: 1000 }],
@@ -169,6 +172,91 @@ test("ManifestWriter.claim() takes over from a writer that goes on committing", 
   assert.is(second.manifest.diskConsistentLsn, 0x3000000, "what was committed meanwhile is kept");
   // But not from one that took over meanwhile.
   await assert.rejects(ManifestWriter.claim(store, systemClock, stale), FencedError);
+});
+
+/** A store where the next manifest that is written is there, `then` happens, and the answer is `answer`. */
+function answeringLate(store: BentStore, then: () => Promise<unknown>, answer: Error): void {
+  store.after = async (method) => {
+    if (method !== "put") return;
+    store.comeBack();
+    await then();
+    throw answer;
+  };
+}
+
+// As a store says it that does not try again, and as one that does.
+const LOST_ANSWERS = [new UnavailableError("No answer"), new PreconditionFailedError("It is there already")];
+
+test("ManifestWriter.claim() knows its own claim under a guest's edit when the answer was lost", async () => {
+  for (const answer of LOST_ANSWERS) {
+    const store = new BentStore();
+    const first = await ManifestWriter.create(store, systemClock, START);
+    const stale = (await readManifest(store, "main"))!;
+    const lsn = 0x3000000 as Lsn;
+    const guest = () =>
+      updateManifest(store.below, systemClock, "main", () => ({ pins: [{ name: "a", lsn }] }));
+    answeringLate(store, guest, answer);
+    const second = await ManifestWriter.claim(store, systemClock, stale);
+    assert.is(second.manifest.epoch, 2);
+    assert.equal(second.manifest.pins, [{ name: "a", lsn }]);
+    await second.commit({ diskConsistentLsn: lsn });
+    const stored = (await readManifest(store, "main"))!.manifest;
+    assert.equal([stored.diskConsistentLsn, stored.pins.length, stored.epoch], [lsn, 1, 2]);
+    await assert.rejects(first.commit({ diskConsistentLsn: lsn }), FencedError);
+  }
+});
+
+test("ManifestWriter.claim() does not take another's claim of the same epoch for its own", async () => {
+  const store = new BentStore();
+  await ManifestWriter.create(store, systemClock, START);
+  const stale = (await readManifest(store, "main"))!;
+  // Ours does not happen; another's does, with a guest's edit on top.
+  store.before = async (method) => {
+    if (method !== "put") return;
+    store.comeBack();
+    await ManifestWriter.claim(store.below, systemClock, stale);
+    await updateManifest(store.below, systemClock, "main", () => ({ pins: [{ name: "a", lsn: 1 as Lsn }] }));
+    throw new UnavailableError("No answer");
+  };
+  await assert.rejects(ManifestWriter.claim(store, systemClock, stale), UnavailableError);
+  await assert.rejects(ManifestWriter.claim(store, systemClock, stale), FencedError);
+  assert.is((await readManifest(store, "main"))!.manifest.epoch, 2);
+});
+
+test("ManifestWriter.create() knows its own timeline under a guest's edit when the answer was lost", async () => {
+  for (const answer of LOST_ANSWERS) {
+    const store = new BentStore();
+    const lsn = 0x3000000 as Lsn;
+    const guest = () =>
+      updateManifest(store.below, systemClock, "main", () => ({ pins: [{ name: "a", lsn }] }));
+    answeringLate(store, guest, answer);
+    const writer = await ManifestWriter.create(store, systemClock, START);
+    assert.equal(writer.manifest.pins, [{ name: "a", lsn }]);
+    await writer.commit({ diskConsistentLsn: lsn });
+  }
+});
+
+test("ManifestWriter goes on with no timeline that was made anew under its name", async () => {
+  const store = new MemoryStore();
+  const first = await ManifestWriter.create(store, systemClock, START);
+  await store.delete(manifestKey("main"));
+  const second = await ManifestWriter.create(store, systemClock, START);
+  assert.is(first.manifest.epoch, second.manifest.epoch);
+  await assert.rejects(first.refresh(), FencedError);
+  await assert.rejects(first.commit({ diskConsistentLsn: 0x3000000 as Lsn }), FencedError);
+  await second.commit({ diskConsistentLsn: 0x3000000 as Lsn });
+});
+
+test("ManifestWriter.commit() goes on with what a guest has written who knows no claims", async () => {
+  const store = new MemoryStore();
+  const writer = await ManifestWriter.create(store, systemClock, START);
+  const { manifest, etag } = (await readManifest(store, "main"))!;
+  const { claimId: _, ...older } = manifest;
+  await store.put(manifestKey("main"), encodeManifest({ ...older, commitId: "guest" }), {
+    condition: { ifMatch: etag },
+  });
+  await writer.commit({ diskConsistentLsn: 0x3000000 as Lsn });
+  assert.is((await readManifest(store, "main"))!.manifest.diskConsistentLsn, 0x3000000);
 });
 
 test("ManifestWriter.commit() knows its own write when the answer was lost", async () => {
