@@ -108,7 +108,7 @@ export class TimelineReader {
     lsn: Lsn,
     options: ReadOptions = {},
   ): Promise<Uint8Array> {
-    const view = this.#viewAt(lsn, options);
+    const view = viewAt(this.timeline, lsn, options);
     const space = relationSpace(relation, fork);
     // Both at once: mostly the page exists, and what either has to wait for comes together.
     const rebuilding = this.#rebuild(view, space, block, lsn, options);
@@ -138,7 +138,7 @@ export class TimelineReader {
     lsn: Lsn,
     options: ReadOptions = {},
   ): Promise<number | undefined> {
-    return await this.#size(this.#viewAt(lsn, options), relationSpace(relation, fork), lsn, options);
+    return await this.#size(viewAt(this.timeline, lsn, options), relationSpace(relation, fork), lsn, options);
   }
 
   /** A page of an SLRU (transaction status and its like), undefined if it does not exist at that LSN. */
@@ -148,7 +148,7 @@ export class TimelineReader {
     lsn: Lsn,
     options: ReadOptions = {},
   ): Promise<Uint8Array | undefined> {
-    const view = this.#viewAt(lsn, options);
+    const view = viewAt(this.timeline, lsn, options);
     const space = {
       family: FAMILY_SLRU,
       a: kind,
@@ -169,7 +169,7 @@ export class TimelineReader {
     lsn: Lsn,
     options: ReadOptions = {},
   ): Promise<Uint8Array | undefined> {
-    const chain = await this.#collect(this.#viewAt(lsn, options), space, block, lsn, options);
+    const chain = await this.#collect(viewAt(this.timeline, lsn, options), space, block, lsn, options);
     if (chain.length === 0 || (chain.flags[0] & VALUE_KIND_MASK) === VALUE_DROPPED) return undefined;
     return chain.buffers[0].slice(chain.offsets[0], chain.offsets[0] + chain.lengths[0]);
   }
@@ -184,7 +184,7 @@ export class TimelineReader {
     lsn: Lsn,
     options: ReadOptions = {},
   ): Promise<ValueChain> {
-    return await this.#collect(this.#viewAt(lsn, options), space, block, lsn, options);
+    return await this.#collect(viewAt(this.timeline, lsn, options), space, block, lsn, options);
   }
 
   /**
@@ -230,25 +230,21 @@ export class TimelineReader {
   }
 
   async #listAll(family: number, lsn: Lsn, options: ReadOptions): Promise<NewestValue[]> {
-    return await this.#onceMore(lsn, options, this.#viewAt(lsn, options), (view) =>
-      this.#fetcher.listNewest(
-        view,
-        this.timeline.spaces,
-        family,
-        lsn,
-        options.signal,
-        options.cause,
-        this.#ancestorsOf(view),
-      ));
-  }
-
-  #viewAt(lsn: Lsn, options: ReadOptions): TimelineView {
-    const view = this.timeline.view();
-    if (lsn > view.lastRecordLsn) throw new LsnNotReachedError(lsn, view.lastRecordLsn);
-    if (lsn < view.floorLsn && !view.heldLsns.has(lsn) && options.evenInconsistent !== true) {
-      throw new LsnCollectedError(lsn, view.floorLsn);
-    }
-    return view;
+    return await this.#onceMore(
+      lsn,
+      options,
+      viewAt(this.timeline, lsn, options),
+      (view) =>
+        this.#fetcher.listNewest(
+          view,
+          this.timeline.spaces,
+          family,
+          lsn,
+          options.signal,
+          options.cause,
+          this.#ancestorsOf(view),
+        ),
+    );
   }
 
   async #size(
@@ -335,9 +331,23 @@ export class TimelineReader {
     } catch (error) {
       if (!(error instanceof NotFoundError) || refresh === undefined) throw error;
       await refresh(options.signal);
-      return await read(this.#viewAt(lsn, options));
+      return await read(viewAt(this.timeline, lsn, options));
     }
   }
+}
+
+/**
+ * A timeline as it is now, for reads at an LSN.
+ *
+ * @throws {LsnNotReachedError} If the LSN lies beyond the last record. @throws {LsnCollectedError} If it is kept no more.
+ */
+export function viewAt(timeline: Timeline, lsn: Lsn, options: ReadOptions): TimelineView {
+  const view = timeline.view();
+  if (lsn > view.lastRecordLsn) throw new LsnNotReachedError(lsn, view.lastRecordLsn);
+  if (lsn < view.floorLsn && !view.heldLsns.has(lsn) && options.evenInconsistent !== true) {
+    throw new LsnCollectedError(lsn, view.floorLsn);
+  }
+  return view;
 }
 
 function sizeOf(family: number, { space, bytes, dropped }: NewestValue): SpaceSize {

@@ -2,18 +2,19 @@
  * All pages of a relation's fork as of an LSN, in order, read ahead of whoever takes them.
  *
  * Read path, on top of it: a page at a time would look for its key in every layer; a scan walks each layer once
- * (page_walk.ts), and the next megabyte of each is on its way.
+ * (page_walk.ts), and the next megabyte of each is on its way. Layers that are replaced meanwhile do not stop it
+ * (mended_walk.ts).
  *
  * @module
  */
-import { CorruptionError, NotFoundError } from "../errors.ts";
+import { NotFoundError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { FAMILY_RELATION, type KeySpace } from "../layer/key.ts";
 import type { RelationId } from "../postgres/effects/effect_sink.ts";
 import { BLCKSZ, Page } from "../postgres/page/page.ts";
 import type { AttachedTimeline } from "./attach.ts";
 import type { ReadOptions } from "./get_page.ts";
-import { PageWalk } from "./page_walk.ts";
+import { WalkedLayers } from "./mended_walk.ts";
 
 export interface ScanRelationOptions extends ReadOptions {
   /** First block. Default 0. */
@@ -49,12 +50,23 @@ export async function* scanRelation(
   lsn: Lsn,
   options: ScanRelationOptions = {},
 ): AsyncGenerator<ScannedPages, void> {
-  const { first = 0, step = DEFAULT_STEP } = options;
-  const space = { family: FAMILY_RELATION, a: relation.spc, b: relation.db, c: relation.rel, d: fork };
-  let walk = walkFrom(attached, space, first, options.end ?? MaxBlockNumber, lsn, options);
+  const { first = 0, step = DEFAULT_STEP, readBytes: memoryBytes = DEFAULT_READ_BYTES } = options;
+  const space: KeySpace = {
+    family: FAMILY_RELATION,
+    a: relation.spc,
+    b: relation.db,
+    c: relation.rel,
+    d: fork,
+  };
+  const walk = new WalkedLayers(attached, lsn, options).walk({
+    spaces: [space],
+    firstBlock: first,
+    blocksMax: options.end ?? MaxBlockNumber,
+    memoryBytes,
+  });
   try {
     // While the length is being looked up.
-    walk.pages.begin(0, first);
+    walk.begin(0, first);
     const size = await attached.reader.relationSize(relation, fork, lsn, options);
     if (size === undefined) {
       throw new NotFoundError(
@@ -63,23 +75,14 @@ export async function* scanRelation(
       );
     }
     const end = Math.min(options.end ?? size, size);
-    for (let block = first, isSecondTry = false; block < end;) {
+    for (let block = first; block < end;) {
       const pages = newPages(Math.min(step, end - block));
-      try {
-        await walk.pages.read(0, block, pages.length, pages);
-      } catch (error) {
-        if (isSecondTry || !(await walk.mend(error))) throw error;
-        isSecondTry = true;
-        await walk.pages.close();
-        walk = walkFrom(attached, space, block, end, lsn, options);
-        continue;
-      }
+      await walk.read(0, block, pages.length, pages);
       yield { first: block, pages: pages.map((page) => page.u8) };
-      isSecondTry = false;
       block += pages.length;
     }
   } finally {
-    await walk.pages.close();
+    await walk.close();
   }
 }
 
@@ -87,38 +90,4 @@ export async function* scanRelation(
 function newPages(count: number): Page[] {
   const memory = new ArrayBuffer(count * BLCKSZ);
   return Array.from({ length: count }, (_, index) => new Page(memory, index * BLCKSZ));
-}
-
-/** A walk over the layers of this moment, and what can be done about its failure: whether to walk anew from there. */
-function walkFrom(
-  attached: AttachedTimeline,
-  space: KeySpace,
-  firstBlock: number,
-  blocksMax: number,
-  lsn: Lsn,
-  { cause, signal, readBytes: memoryBytes = DEFAULT_READ_BYTES }: ScanRelationOptions,
-): { pages: PageWalk; mend(error: unknown): Promise<boolean> } {
-  const { memory } = attached.timeline.view();
-  const sources = attached.sources(lsn, cause);
-  const pages = new PageWalk({
-    attached,
-    sources,
-    memory,
-    spaces: [space],
-    firstBlock,
-    blocksMax,
-    lsn,
-    memoryBytes,
-    signal,
-  });
-  return {
-    pages,
-    async mend(error) {
-      // Layers that have been replaced since, and local copies that are damaged.
-      if (error instanceof NotFoundError) return await attached.refresh(signal).then(() => true);
-      if (!(error instanceof CorruptionError)) return false;
-      const discarded = await Promise.all(sources.map(({ opener }) => opener.discardCopies()));
-      return discarded.includes(true);
-    },
-  };
 }

@@ -5,7 +5,7 @@
  * restore(attached, lsn, target)
  *   1. is the LSN recoverable, is every layer there           window.ts
  *   2. what the directory consists of                         plan.ts
- *   3. pages, in key order, each layer walked once            write_pages.ts, ../read/page_walk.ts
+ *   3. pages, in key order, each layer walked once            write_pages.ts, ../read/mended_walk.ts
  *   4. maps, configuration, prepared transactions, WAL        cluster_files.ts, made_wal.ts
  *   5. pg_control, and the directory into its place           last, so that nothing half done could start
  * ```
@@ -18,7 +18,8 @@ import { formatLsn, type Lsn } from "../lsn.ts";
 import type { ObjectStore } from "../ports/object_store.ts";
 import type { RestoreTarget } from "../ports/restore_target.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
-import { layersOf, neededLayers, PageWalk } from "../read/page_walk.ts";
+import { WalkedLayers } from "../read/mended_walk.ts";
+import { layersOf, neededLayers } from "../read/page_walk.ts";
 import { clusterDirectories, type ClusterFiles, clusterFiles } from "./cluster_files.ts";
 import type { RestoreOptions, RestoreSummary } from "./options.ts";
 import { plannedBytes, planRestore, type RestorePlan } from "./plan.ts";
@@ -96,9 +97,6 @@ export async function writeRestore(
 ): Promise<RestoreSummary> {
   const { signal, onProgress, memoryBytes = DEFAULT_MEMORY_BYTES, checkPages = true } = options;
   const bytesTotal = plannedBytes(plan);
-  // Of one moment: what a flush takes out of the one is in the other then.
-  const { memory } = attached.timeline.view();
-  const sources = attached.sources(plan.lsn);
   let bytesDone = 0;
   onProgress?.({ bytesDone, bytesTotal });
   try {
@@ -106,13 +104,13 @@ export async function writeRestore(
     for (const [oid, location] of plan.tablespaces) await target.tablespace(oid, location);
     const made = new Set(clusterDirectories(plan.profile.major));
     for (const path of plan.directories) if (!made.has(path)) await target.directory(path);
+    const layers = new WalkedLayers(attached, plan.lsn, { signal });
     await writePages({
       forks: plan.forks,
       target,
       lsn: plan.lsn,
       checkPages,
-      open: (spaces, blocksMax) =>
-        new PageWalk({ attached, sources, memory, spaces, blocksMax, lsn: plan.lsn, memoryBytes, signal }),
+      open: (spaces, blocksMax) => layers.walk({ spaces, blocksMax, memoryBytes }),
       onBytes(bytes) {
         bytesDone += bytes;
         onProgress?.({ bytesDone, bytesTotal });
@@ -170,9 +168,13 @@ async function checkWindow(
   store: ObjectStore | undefined,
   signal?: AbortSignal,
 ): Promise<void> {
+  let missing = store === undefined ? [] : await findMissingLayers(store, attached.manifest, signal);
+  if (store !== undefined && missing.length > 0) {
+    // They may have been replaced or collected since the timeline was attached.
+    missing = await findMissingLayers(store, await attached.refresh(signal), signal);
+  }
   const { manifest, timeline } = attached;
   const { floorLsn, heldLsns, lastRecordLsn } = timeline.view();
-  const missing = store === undefined ? [] : await findMissingLayers(store, manifest, signal);
   // A follower in this process may be ahead of what is durable.
   const diskConsistentLsn = Math.max(manifest.diskConsistentLsn, lastRecordLsn) as Lsn;
   const window = recoverableWindow({ ...manifest, diskConsistentLsn }, missing);
