@@ -99,7 +99,8 @@ export async function createBranch(options: BranchOptions): Promise<Manifest> {
 }
 
 /**
- * Deletes a timeline with all its layers: a branch, or one that never was. Its parent need not hold its LSN any more.
+ * Deletes a timeline with all its layers: a branch, or one that never was. Its parent need not hold its LSN any more. A
+ * deletion that broke off is ended by another.
  *
  * @throws {VarveError} `IN_USE` if it has branches. @throws {NotFoundError} If there is nothing of that name.
  * @returns How many objects were deleted.
@@ -120,25 +121,53 @@ export async function deleteTimeline(
       if (made !== undefined) throw inUse(name, made);
       return { branches: [], pins: [], cutoffLsn: Math.max(cutoffLsn, diskConsistentLsn + 1) as Lsn };
     }, signal);
+    if (manifest.ancestor !== undefined) await forgetBranch(store, clock, name, manifest.ancestor, signal);
+    // From here on its writer is fenced and nobody opens it, and the name may be taken again.
+    await store.delete(manifestKey(name), { signal });
   }
-  // From here on its writer is fenced and nobody opens it.
-  await store.delete(manifestKey(name), { signal });
-  let deleted = manifest === undefined ? 0 : 1;
-  for await (const { key } of store.list(layerPrefix(name), { signal })) {
-    await store.delete(key, { signal });
-    deleted++;
-  }
+  const deleted = (manifest === undefined ? 0 : 1) + await deleteLayers(store, name, signal);
   if (deleted === 0) {
     throw new NotFoundError(`Cannot delete timeline "${name}": ${store.description} has none of that name`);
   }
-  if (manifest?.ancestor !== undefined) {
-    await updateManifest(store, clock, manifest.ancestor.timeline, ({ branches }) => ({
-      branches: branches.filter(({ timeline }) => timeline !== name),
-    }), signal).catch((error) => {
-      if (!(error instanceof NotFoundError)) throw error;
-    });
-  }
   return deleted;
+}
+
+/**
+ * Takes a branch's line from its parent's manifest. As long as the branch's own manifest is there: a line tells branches of
+ * one name and LSN not apart, but while this one exists no other is made, and whoever was about to make one looks for its
+ * line afterwards.
+ */
+async function forgetBranch(
+  store: ObjectStore,
+  clock: Clock,
+  name: string,
+  { timeline: parent, lsn }: BranchPoint,
+  signal?: AbortSignal,
+): Promise<void> {
+  const isOther = (branch: BranchPoint) => branch.timeline !== name || branch.lsn !== lsn;
+  try {
+    await updateManifest(
+      store,
+      clock,
+      parent,
+      ({ branches }) => ({ branches: branches.filter(isOther) }),
+      signal,
+    );
+  } catch (error) {
+    if (!(error instanceof NotFoundError)) throw error;
+  }
+}
+
+/**
+ * Deletes the layers of a timeline that has no manifest any more. If it has one again after they were listed, some may be
+ * the new one's: those that are not are orphans among its layers, and go with its collection.
+ */
+async function deleteLayers(store: ObjectStore, name: string, signal?: AbortSignal): Promise<number> {
+  const keys: string[] = [];
+  for await (const { key } of store.list(layerPrefix(name), { signal })) keys.push(key);
+  if (keys.length === 0 || await readManifest(store, name, signal) !== undefined) return 0;
+  for (const key of keys) await store.delete(key, { signal });
+  return keys.length;
 }
 
 /** All timelines that have a manifest, by name. */

@@ -21,6 +21,7 @@ import { NAMED_WITHIN_MS } from "../timeline/object_keys.ts";
 import type { AttachedTimeline } from "../read/attach.ts";
 import { type Manifest, manifestLayer } from "../timeline/manifest.ts";
 import {
+  isOfSameClaim,
   type ManifestChange,
   type ManifestEdit,
   type ManifestWriter,
@@ -47,12 +48,14 @@ export class UpkeepTarget {
   /** Of the layers that are made. */
   readonly epoch: number;
   readonly #writer: ManifestWriter | undefined;
+  /** The manifest that the work began with. */
+  readonly #begun: Manifest;
   #manifest: Manifest;
 
   private constructor(parts: UpkeepParts, manifest: Manifest, writer?: ManifestWriter) {
     this.parts = parts;
     this.epoch = manifest.epoch;
-    this.#manifest = manifest;
+    this.#begun = this.#manifest = manifest;
     this.#writer = writer;
   }
 
@@ -164,7 +167,7 @@ export class UpkeepTarget {
   }
 
   #checkEpoch(current: Manifest): void {
-    if (current.epoch === this.epoch) return;
+    if (isOfSameClaim(current, this.#begun)) return;
     throw new FencedError(
       `Cannot commit to timeline "${current.timeline}": a writer has taken over with epoch ${current.epoch}`,
       { hint: "What was made is left over, and will be collected. Run it again." },

@@ -1,6 +1,6 @@
 /** What the simulation found: writers, guests and collections that meet at the wrong moment. */
 import { setU32 } from "../../src/bytes/little_endian.ts";
-import { NotFoundError, UnavailableError, VarveError } from "../../src/errors.ts";
+import { FencedError, NotFoundError, UnavailableError, VarveError } from "../../src/errors.ts";
 import type { Lsn } from "../../src/lsn.ts";
 import { XLOG_END_OF_RECOVERY } from "../../src/postgres/effects/control.ts";
 import { profileOfMajor } from "../../src/postgres/versions/all.ts";
@@ -238,6 +238,99 @@ test("deleteTimeline() leaves no branch behind that is made of it meanwhile", as
   assert.instance(refusal, VarveError);
   assert.is(await readManifest(store.below, "b"), undefined);
   await attached.close();
+});
+
+test("deleteTimeline() leaves a branch alone that is made under the same name before it has ended", async () => {
+  const { store, written: all, clock } = await written();
+  const lsn = all.timeline.lastRecordLsn;
+  await all.close();
+  const attached = await attachReader({ store: store.below, clock });
+  const options = { store: store.below, clock, parent: attached.reader, lsn, name: "b" };
+  await createBranch(options);
+  store.after = async (method, key) => {
+    if (method !== "delete" || key !== manifestKey("b")) return;
+    store.comeBack();
+    await createBranch(options);
+    const again = await WrittenTimeline.open({ store: store.below, clock, name: "b" });
+    await again.writeOne(image(0x22));
+    await again.flush();
+    await again.close();
+  };
+  await deleteTimeline({ store, clock, name: "b" });
+  assert.equal((await manifestOf(store)).branches, [{ timeline: "b", lsn }]);
+  const branch = await WrittenTimeline.open({ store: store.below, clock, name: "b" });
+  assert.is((await branch.page(REL, 0))[200], 0x22);
+  assert.is((await branch.page(REL, 0, lsn))[200], 0x11);
+  await branch.close();
+  await attached.close();
+});
+
+test("deleteTimeline() of what a deletion left behind leaves a branch alone that is made meanwhile", async () => {
+  const { store, written: all, clock } = await written();
+  const lsn = all.timeline.lastRecordLsn;
+  await all.close();
+  const attached = await attachReader({ store: store.below, clock });
+  await store.below.put(layerPrefix("b") + "left", new Uint8Array(1));
+  // After it has seen that there is no manifest.
+  let looks = 0;
+  store.before = async (method, key) => {
+    if (method !== "get" || key !== manifestKey("b") || ++looks !== 2) return;
+    await createBranch({ store: store.below, clock, parent: attached.reader, lsn, name: "b" });
+  };
+  await deleteTimeline({ store, clock, name: "b" }).catch((error) => {
+    if (!(error instanceof NotFoundError)) throw error;
+  });
+  assert.is((await manifestOf(store, "b")).ancestor?.lsn, lsn);
+  await (await attachReader({ store: store.below, clock, timeline: "b" })).close();
+  await attached.close();
+});
+
+test("deleteTimeline() that broke off anywhere is ended by another", async () => {
+  for (const method of ["put", "delete"] as const) {
+    for (let nth = 0;; nth++) {
+      const { store, written: all, clock } = await written();
+      const lsn = all.timeline.lastRecordLsn;
+      await all.close();
+      const attached = await attachReader({ store: store.below, clock });
+      await createBranch({ store: store.below, clock, parent: attached.reader, lsn, name: "b" });
+      await store.below.put(layerPrefix("b") + "layer", new Uint8Array(1));
+      let seen = 0;
+      store.before = (called) => {
+        if (called === method && seen++ === nth) throw new UnavailableError("Away");
+      };
+      const broke = await deleteTimeline({ store, clock, name: "b" }).then(() => false, (error) => {
+        assert.instance(error, UnavailableError);
+        return true;
+      });
+      store.comeBack();
+      if (broke) await deleteTimeline({ store, clock, name: "b" });
+      assert.equal((await manifestOf(store)).branches, []);
+      const left: string[] = [];
+      for await (const { key } of store.list("timelines/b/")) left.push(key);
+      assert.equal(left, []);
+      await attached.close();
+      if (!broke) break;
+    }
+  }
+});
+
+test("UpkeepTarget.replace() refuses a timeline that was made anew under its name", async () => {
+  const { store, written: all, clock } = await written();
+  clock.random = Math.random;
+  const lsn = all.timeline.lastRecordLsn;
+  await all.close();
+  const main = await attachReader({ store, clock });
+  const options = { store, clock, parent: main.reader, lsn, name: "b" };
+  await createBranch(options);
+  const attached = await attachReader({ store, clock, timeline: "b" });
+  const target = UpkeepTarget.ofGuest({ attached, store, clock });
+  await deleteTimeline({ store, clock, name: "b" });
+  await createBranch(options);
+  const made = main.timeline.layers.layers()[0];
+  await assert.rejects(target.replace([made], []), (error) => error instanceof FencedError);
+  assert.equal((await manifestOf(store, "b")).layers, []);
+  await attached.close();
+  await main.close();
 });
 
 test.run();
