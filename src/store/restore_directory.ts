@@ -88,6 +88,12 @@ async function namesIn(path: string): Promise<string[] | undefined> {
   }
 }
 
+/** A rename, and the other way round, if it has to be undone. */
+interface Move {
+  readonly from: string;
+  readonly to: string;
+}
+
 class RestoreDirectory implements RestoreTarget {
   readonly description: string;
   readonly parallel = true;
@@ -209,28 +215,42 @@ class RestoreDirectory implements RestoreTarget {
   async commit(): Promise<void> {
     await this.#giveAway(this.#temporary);
     if (this.#options.fsync ?? true) await this.#sync(this.#written);
+    // An empty directory is replaced by the rename itself.
+    const isReplaced = this.#options.force === true && ((await namesIn(this.#root))?.length ?? 0) > 0;
+    const aside = `${this.#root}.replaced${this.#suffix.replace(".restoring", "")}`;
+    const moves = this.#outside.map(({ temporary, final }) => ({ from: temporary, to: final }));
+    if (isReplaced) moves.push({ from: this.#root, to: aside });
+    moves.push({ from: this.#temporary, to: this.#root });
+    await this.#moveAll(moves);
+    this.#isEnded = true;
     try {
-      for (const { temporary, final } of this.#outside) {
-        await rm(final, { recursive: true, force: true });
-        await rename(temporary, final);
-      }
-      // An empty directory is replaced by the rename itself.
-      const isReplaced = ((await namesIn(this.#root))?.length ?? 0) > 0;
-      const aside = `${this.#root}.replaced${this.#suffix.replace(".restoring", "")}`;
-      if (isReplaced) await rename(this.#root, aside);
-      try {
-        await rename(this.#temporary, this.#root);
-      } catch (error) {
-        if (isReplaced) await rename(aside, this.#root);
-        throw error;
-      }
-      this.#isEnded = true;
+      if (isReplaced) await rm(aside, { recursive: true, force: true });
+    } catch (error) {
+      throw fsError(`delete what ${this.#root} has replaced`, error);
+    }
+  }
+
+  /** Renames one after another, and makes that durable; if it fails, what was moved goes back, the last first. */
+  async #moveAll(moves: readonly Move[]): Promise<void> {
+    let done = 0;
+    try {
+      for (; done < moves.length; done++) await rename(moves[done].from, moves[done].to);
       if (this.#options.fsync ?? true) {
         await this.#sync([dirname(this.#root), ...this.#outside.map(({ final }) => dirname(final))]);
       }
-      if (isReplaced) await rm(aside, { recursive: true, force: true });
     } catch (error) {
-      throw fsError(`put ${this.#root} in place`, error);
+      const left: string[] = [];
+      for (const { from, to } of moves.slice(0, done).reverse()) {
+        // Nothing more can be done about one that does not; the others still can go.
+        await rename(to, from).catch(() => left.push(to));
+      }
+      const doing = `put ${this.#root} in place` +
+        (left.length === 0 ? "" : `, nor take ${left.join(" and ")} back`);
+      if (!isFsError(error, "ENOTEMPTY", "EEXIST")) throw fsError(doing, error);
+      throw new VarveError("NOT_EMPTY", `Cannot ${doing}: ${moves[done].to} is in use by now`, {
+        cause: error,
+        hint: "Somebody has written there since the restore began. Restore it elsewhere.",
+      });
     }
   }
 
