@@ -43,7 +43,7 @@ const ARENA_PAGES = 2048;
 const RECENT = 64;
 const NO_PAGE = -1;
 /** References whose records and pages are brought into the cache side by side. */
-const GROUP = 32;
+const GROUP = 128;
 
 function forkPath(dataDir: string, db: number, rel: number, number: number): string {
   const folder = db === 0 ? "global" : `base/${db}`;
