@@ -267,10 +267,7 @@ function streams(test: WithStore): void {
     await reader.read();
     const reason = new Error("enough");
     controller.abort(reason);
-    const rest = async () => {
-      while (!(await reader.read()).done);
-    };
-    assert.is(await assert.rejects(rest), reason);
+    assert.is(await assert.rejects(() => readToEnd(reader)), reason);
   });
 
   test("getStream() can be cancelled after its first piece", async (store) => {
@@ -291,10 +288,7 @@ function streams(test: WithStore): void {
     await reader.read();
     const reason = new Error("enough");
     controller.abort(reason);
-    const rest = async () => {
-      while (!(await reader.read()).done);
-    };
-    assert.is(await assert.rejects(rest), reason);
+    assert.is(await assert.rejects(() => readToEnd(reader)), reason);
   });
 }
 
@@ -446,4 +440,8 @@ function misuse(test: WithStore): void {
     await store.close();
     assert.ok(!store.description.includes("undefined"));
   });
+}
+
+async function readToEnd(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  while (!(await reader.read()).done);
 }

@@ -98,12 +98,8 @@ test("Flusher does not name a layer again that its lost commit named and a guest
   await all.close();
 });
 
-test("takeOver() gives layers from disk a name of their own: collection may be deleting the old one", async () => {
-  const store = new BentStore();
-  const local = new MemoryLocalLayers();
-  const clock = new ManualClock();
-  const all = await WrittenTimeline.open({ store, local, clock, flusher: { flushIntervalMs: 1e12 } });
-  await all.writeOne(image(0x11));
+/** The writer dies when a layer is on disk and in the store, and no manifest names it. */
+async function dieBeforeNaming(store: BentStore, all: WrittenTimeline): Promise<void> {
   store.before = (method, key) => {
     if (method === "put" && key === MANIFEST) throw new UnavailableError("Away");
   };
@@ -112,6 +108,15 @@ test("takeOver() gives layers from disk a name of their own: collection may be d
   while (store.keysOf("put", LAYERS).length === 0) await new Promise((resolve) => setTimeout(resolve));
   await all.close();
   store.comeBack();
+}
+
+test("takeOver() gives layers from disk a name of their own: collection may be deleting the old one", async () => {
+  const store = new BentStore();
+  const local = new MemoryLocalLayers();
+  const clock = new ManualClock();
+  const all = await WrittenTimeline.open({ store, local, clock, flusher: { flushIntervalMs: 1e12 } });
+  await all.writeOne(image(0x11));
+  await dieBeforeNaming(store, all);
   const [uploaded] = store.keysOf("put", LAYERS);
   clock.random = Math.random;
   const { manifest } = await takeOver({ store, local, clock }, (await readManifest(store.below, "main"))!);
@@ -134,14 +139,7 @@ test("takeOver() goes on on PostgreSQL's timeline that layers from disk end on",
   if (body.length > 16) setU32(body, 16, 1);
   await all.writeOne(recordOf(RM_XLOG_ID, XLOG_END_OF_RECOVERY, [], body));
   assert.is(all.timeline.tli, 2);
-  store.before = (method, key) => {
-    if (method === "put" && key === MANIFEST) throw new UnavailableError("Away");
-  };
-  all.flusher.start();
-  all.flusher.flushAll().catch(() => {});
-  while (store.keysOf("put", LAYERS).length === 0) await new Promise((resolve) => setTimeout(resolve));
-  await all.close();
-  store.comeBack();
+  await dieBeforeNaming(store, all);
   clock.random = Math.random;
   const { manifest } = await takeOver({ store, local, clock }, (await readManifest(store.below, "main"))!);
   assert.is(manifest.layers.length, 1);
