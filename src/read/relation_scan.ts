@@ -11,7 +11,7 @@ import { NotFoundError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { FAMILY_RELATION, type KeySpace } from "../layer/key.ts";
 import type { RelationId } from "../postgres/effects/effect_sink.ts";
-import { BLCKSZ, Page } from "../postgres/page/page.ts";
+import { BLCKSZ, MaxBlockNumber, pagesIn } from "../postgres/page/page.ts";
 import type { AttachedTimeline } from "./attach.ts";
 import type { ReadOptions } from "./get_page.ts";
 import { WalkedLayers } from "./mended_walk.ts";
@@ -33,8 +33,6 @@ export interface ScannedPages {
   readonly pages: Uint8Array[];
 }
 
-/** The last block number that there is (PostgreSQL src/include/storage/block.h). */
-const MaxBlockNumber = 0xffff_fffe;
 const DEFAULT_STEP = 128;
 const DEFAULT_READ_BYTES = 16 * 1024 * 1024;
 
@@ -76,7 +74,8 @@ export async function* scanRelation(
     }
     const end = Math.min(options.end ?? size, size);
     for (let block = first; block < end;) {
-      const pages = newPages(Math.min(step, end - block));
+      // In one stretch of memory: thousands of small ones cost more to get and to let go of than what is in them.
+      const pages = pagesIn(new ArrayBuffer(Math.min(step, end - block) * BLCKSZ));
       await walk.read(0, block, pages.length, pages);
       yield { first: block, pages: pages.map((page) => page.u8) };
       block += pages.length;
@@ -84,10 +83,4 @@ export async function* scanRelation(
   } finally {
     await walk.close();
   }
-}
-
-/** Pages in one stretch of memory: thousands of small ones cost more to get and to let go of than what is in them. */
-function newPages(count: number): Page[] {
-  const memory = new ArrayBuffer(count * BLCKSZ);
-  return Array.from({ length: count }, (_, index) => new Page(memory, index * BLCKSZ));
 }

@@ -9,7 +9,7 @@
 import { CorruptionError } from "../errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { FAMILY_RELATION, type KeySpace } from "../layer/key.ts";
-import { BLCKSZ, Page } from "../postgres/page/page.ts";
+import { BLCKSZ, type Page, pagesIn } from "../postgres/page/page.ts";
 import type { RestoreFile, RestoreTarget } from "../ports/restore_target.ts";
 import type { PageSource } from "../read/page_source.ts";
 import { checkPage } from "./page_check.ts";
@@ -86,10 +86,7 @@ function cutIntoParts(forks: readonly PlannedFork[]): PlannedFork[][] {
 /** A buffer of pages, with views of them. */
 class Chunk {
   readonly bytes = new Uint8Array(CHUNK_PAGES * BLCKSZ);
-  readonly pages: readonly Page[] = Array.from(
-    { length: CHUNK_PAGES },
-    (_, index) => new Page(this.bytes.buffer, index * BLCKSZ),
-  );
+  readonly pages: readonly Page[] = pagesIn(this.bytes.buffer);
   /** The write that still needs it. */
   busy: Promise<void> = Promise.resolve();
 }

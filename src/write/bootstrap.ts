@@ -32,7 +32,7 @@ import {
   REPLORIGIN_CHECKPOINT_PATH,
 } from "../postgres/files/replication_origins.ts";
 import { decodeTwoPhaseFile, parseTwoPhaseFileName, TWOPHASE_DIR } from "../postgres/files/two_phase.ts";
-import { BLCKSZ } from "../postgres/page/page.ts";
+import { BLCKSZ, MaxBlockNumber } from "../postgres/page/page.ts";
 import { parseSlruPath } from "../postgres/page/slru.ts";
 import type { VersionProfile } from "../postgres/versions/profile.ts";
 import { encodeSize } from "../timeline/sizes.ts";
@@ -44,8 +44,6 @@ const SMALL_FILE_BYTES_MAX = 64 * 1024 * 1024;
 const NO_BYTES = new Uint8Array(0);
 /** Blocks in one file of a relation, `RELSEG_SIZE`. */
 const RELATION_SEGMENT_BLOCKS = 131_072;
-/** `MaxBlockNumber` + 1. */
-const MAX_BLOCKS = 0xffff_ffff;
 const NO_FILE = -1;
 
 /** What a backup turned out to contain. */
@@ -133,7 +131,7 @@ export class BootstrapImporter {
   #pageFile(path: string, space: number, segment: number, size: number): OpenFile {
     const firstBlock = segment * RELATION_SEGMENT_BLOCKS;
     const blocks = Math.ceil(size / BLCKSZ);
-    if (blocks > RELATION_SEGMENT_BLOCKS || firstBlock + blocks > MAX_BLOCKS) {
+    if (blocks > RELATION_SEGMENT_BLOCKS || firstBlock + blocks > MaxBlockNumber + 1) {
       throw new CorruptionError("Cannot take in a file of the base backup: it holds impossible blocks", {
         object: path,
         got: `${size} bytes`,

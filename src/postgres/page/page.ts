@@ -26,6 +26,8 @@ import type { Lsn } from "../../lsn.ts";
 import { CorruptionError } from "../../errors.ts";
 
 export const BLCKSZ = 8192;
+/** The last block number that there is (PostgreSQL src/include/storage/block.h). */
+export const MaxBlockNumber = 0xffff_fffe;
 export const SizeOfPageHeaderData = 24;
 export const PG_PAGE_LAYOUT_VERSION = 4;
 
@@ -220,4 +222,9 @@ export class Page {
       );
     }
   }
+}
+
+/** The pages that fill a stretch of memory, one behind the other. */
+export function pagesIn(memory: ArrayBufferLike): Page[] {
+  return Array.from({ length: memory.byteLength / BLCKSZ }, (_, index) => new Page(memory, index * BLCKSZ));
 }
